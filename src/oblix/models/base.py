@@ -1,0 +1,70 @@
+"""What a provider keeps: the one contract between the hands and a model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from oblix.errors import AttemptFailed
+from oblix.types.chunk import Chunk
+from oblix.types.request import Request
+from oblix.types.spec import ModelSpec
+
+
+class Watch(Protocol):
+    """The timers of one attempt, as a provider sees them; the hands own the clock."""
+
+    def reached(self, phase: str) -> None:
+        """The attempt entered `phase`: `connect`, `load` or `first_token`; its timer starts anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What goes with a request on one attempt.
+
+    Attributes:
+        watch: The timers; a provider tells when it passes from one phase to the next.
+        connect_timeout: Seconds for name look-up and connection.
+    """
+
+    watch: Watch
+    connect_timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """What a provider knows of a model at this moment, without asking it for an answer.
+
+    Attributes:
+        loaded: In memory and ready; `None` when it cannot be known.
+        window: The window it is loaded with, in tokens.
+        processes: Process ids whose CPU time is our own inference.
+    """
+
+    loaded: bool | None = None
+    window: int | None = None
+    processes: frozenset[int] = frozenset()
+
+
+class Model(Protocol):
+    """One hooked model. Constructing it touches nothing outside.
+
+    `stream` yields `Delta` and `Progress`, then exactly one `End`, the proof of completion. Everything else that can happen is
+    an `AttemptFailed` of a named kind (or `CancelledError`): no foreign exception leaves a provider. Closing the iterator early
+    frees the model: a connection is dropped, an engine stops within one batch.
+    """
+
+    spec: ModelSpec
+
+    def stream(self, request: Request, call: Call) -> AsyncIterator[Chunk]:
+        """Answer `request`, piece by piece."""
+
+    def state(self) -> ModelState:
+        """What is known without asking."""
+
+    async def close(self) -> None:
+        """Give back everything that is held open."""
+
+
+__all__ = ["AttemptFailed", "Call", "Model", "ModelState", "Watch"]

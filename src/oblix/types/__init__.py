@@ -1,0 +1,1 @@
+"""The nouns everyone shares: frozen, serialisable, no behaviour beyond themselves."""

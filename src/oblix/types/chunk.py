@@ -1,0 +1,58 @@
+"""What a model says while it answers: text, signs of life, and the proof that it is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from oblix.types.messages import ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider counted them; `None` where it did not say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@dataclass(slots=True)
+class Delta:
+    """A piece of the answer. Not frozen: one is made per token, and freezing costs 4 times as much."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A real sign of work without visible text: prompt reading, or a model's thinking. Pings and comments are none."""
+
+    what: str = "thinking"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The proof of completion; a stream of chunks that ends without one was truncated.
+
+    Attributes:
+        finish_reason: `stop`, `length`, `tool_calls` or `content_filter`.
+        tool_calls: Whole, never in pieces.
+        logprobs: One mapping per token (`token`, `logprob`, `top_logprobs`), if asked for.
+    """
+
+    finish_reason: str
+    usage: Usage = Usage()
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The text so far is void: the answer starts again on another model (`on_break="restart"`)."""
+
+    model_id: str
+    reason: str
+
+
+Chunk = Delta | Progress | End

@@ -1,0 +1,89 @@
+"""The reply, readable as an object and as a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from oblix.types.attempt import Attempt
+from oblix.types.decision import Decision
+from oblix.types.messages import ToolCall
+from oblix.types.report import AgentReport
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Mapping[str, Any]):
+    """What `execute` returns: the answer, its figures, and why it ran where it did.
+
+    Attributes:
+        model_id: The model that answered, `provider:name`.
+        response: The answer, always a string.
+        metrics: `total_latency`, `time_to_first_token`, `overhead` (seconds), `input_tokens`, `output_tokens` (int, estimated where
+            the key `estimated` says so), `tokens_per_second`, `cost_usd`, `saved_usd` (USD or `None`), `start_time`, `end_time`
+            (ISO, UTC), `model_name`, `model_type`. What was not measured is `None`.
+        agent_checks: Agent name → report.
+    """
+
+    request_id: str
+    model_id: str
+    response: str
+    metrics: Mapping[str, Any]
+    agent_checks: Mapping[str, AgentReport]
+    decision: Decision
+    attempts: tuple[Attempt, ...] = ()
+    session_id: str | None = None
+    finish_reason: str = "stop"
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+
+    def __getitem__(self, key: str) -> Any:
+        if key in _KEYS:
+            return getattr(self, key)
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_KEYS)
+
+    def __len__(self) -> int:
+        return len(_KEYS)
+
+    def __str__(self) -> str:
+        return self.response
+
+    def why(self) -> str:
+        """Why the answer came from where it did, in one line."""
+        failed = [attempt for attempt in self.attempts if attempt.outcome == "failed"]
+        if not failed:
+            return self.decision.why()
+        told = "; ".join(f"{attempt.model_id} failed ({attempt.why})" for attempt in failed)
+        return f"{told}; so {self.model_id} answered"
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict, ready for JSON."""
+        return {
+            "request_id": self.request_id,
+            "model_id": self.model_id,
+            "response": self.response,
+            "metrics": dict(self.metrics),
+            "agent_checks": {name: report.to_dict() for name, report in self.agent_checks.items()},
+            "decision": self.decision.to_dict(),
+            "attempts": [attempt.to_dict() for attempt in self.attempts],
+            "session_id": self.session_id,
+            "finish_reason": self.finish_reason,
+            "tool_calls": [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in self.tool_calls],
+        }
+
+
+_KEYS = (
+    "request_id",
+    "model_id",
+    "response",
+    "metrics",
+    "agent_checks",
+    "decision",
+    "attempts",
+    "session_id",
+    "finish_reason",
+    "tool_calls",
+)

@@ -1,0 +1,61 @@
+"""A request: what the caller asks and wishes, parsed once at the door."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Literal
+
+from oblix.types.messages import Message, ResponseFormat, Tool
+
+OnBreak = Literal["error", "restart"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt on its way through the house.
+
+    Attributes:
+        messages: At least one; a system prompt comes first, with role `system`.
+        deadline: Seconds for the whole call, or `None` for no limit.
+        private: The prompt never leaves the edge.
+        model_id: The model wished for; strict, unless `fallback` makes it a preference.
+        max_cost_usd: Models whose estimated cost is above this are excluded.
+        provider_options: Passed to the provider as they are, for what has no name here.
+        logprobs: Ask for the log-probability of each token, with this many alternatives (0 = off).
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    _: KW_ONLY
+    model_id: str | None = None
+    fallback: bool = False
+    private: bool = False
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    logprobs: int = 0
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str | None = None
+    response_format: ResponseFormat | None = None
+    deadline: float | None = 600.0
+    max_cost_usd: float | None = None
+    on_break: OnBreak = "error"
+    policy: str | None = None
+    session_id: str | None = None
+    tags: tuple[str, ...] = ()
+    provider_options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last user message."""
+        for message in reversed(self.messages):
+            if message.role == "user":
+                return message.text
+        return self.messages[-1].text
+
+    @property
+    def has_images(self) -> bool:
+        """Whether any message carries an image."""
+        return any(message.images for message in self.messages)
