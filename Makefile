@@ -1,0 +1,71 @@
+# Oblix. `make help` lists the targets. The environment lives in .venv and is made from the lock files by whichever target needs it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PEER := .venv-peer
+SEED ?= ../shared/seed/edge-cloud-orchestration.md
+export SEED
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check seed bench format lock clean weights
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Oblix needs Python 3.11 or newer; say which with PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps say which lock file the environment fits; the larger one serves for the smaller.
+$(VENV)/.demo: requirements/demo.txt pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --require-hashes -r requirements/demo.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.demo
+
+$(PEER)/.ready: requirements/peer.txt
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/pip install --quiet --require-hashes -r requirements/peer.txt
+	@touch $@
+
+weights: $(VENV)/.demo  ## fetch the small model's weights (98 MB, once)
+	@$(BIN)/python -m oblix models fetch smollm2
+
+demo: $(VENV)/.demo  ## a real model answers here, and five scenes show why it ran where it did
+	@$(BIN)/python -m oblix demo
+
+test: $(VENV)/.dev $(PEER)/.ready  ## every test, the page's programs included
+	@$(BIN)/python -m oblix models fetch smollm2
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev  ## format, lint, types, import contracts, docs
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/pyright --level error
+	@$(BIN)/lint-imports
+	@$(BIN)/python docs/make_map.py --check
+
+seed: $(VENV)/.dev  ## run the published page's programs, verbatim, in every condition
+	@$(BIN)/python -m oblix models fetch smollm2
+	@$(BIN)/python -m tests.seed
+
+bench: $(VENV)/.dev  ## overhead against bare aiohttp and the openai SDK, in one run
+	@$(BIN)/python -m bench
+
+format: $(VENV)/.dev  ## put the code into the house style
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: | $(BIN)/python  ## resolve the requirements again and write the lock files
+	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet -r requirements/lock.in
+	sh requirements/lock.sh .venv-lock/bin/pip-compile
+	rm -rf .venv-lock
+
+clean:  ## remove the environments and caches
+	rm -rf $(VENV) $(PEER) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
