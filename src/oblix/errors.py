@@ -39,10 +39,11 @@ class FailureKind(StrEnum):
     TLS = "tls"
     CONNECT = "connect"  # refused or reset before the request was accepted
     TIMEOUT_CONNECT = "timeout_connect"
-    TIMEOUT_FIRST_TOKEN = "timeout_first_token"
+    TIMEOUT_FIRST_TOKEN = "timeout_first_token"  # noqa: S105  a name, no password
     TIMEOUT_IDLE = "timeout_idle"
     TIMEOUT_TOTAL = "timeout_total"
     OVERLOADED = "overloaded"
+    SERVER_ERROR = "server_error"
     RATE_LIMITED = "rate_limited"
     QUOTA_EXHAUSTED = "quota_exhausted"
     AUTH = "auth"

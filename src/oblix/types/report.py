@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from oblix.types.spec import Place
 
@@ -81,7 +81,7 @@ class AgentReport(Mapping[str, Any]):
         return cls(
             proceed,
             str(getattr(state, "value", state)),
-            target,
+            cast("Target", target),
             str(found.get("reason") or ""),
             metrics=dict(metrics),
         )

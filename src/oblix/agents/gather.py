@@ -1,0 +1,150 @@
+"""Asks every agent before every prompt: all at once, each under a deadline; who cannot answer abstains."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from oblix.agents.base import BaseAgent
+from oblix.types.report import AgentReport
+
+DEADLINE = 0.1  # seconds for each check (contract.md)
+READY_DEADLINE = 1.0  # seconds for all initialisations together, once
+_log = logging.getLogger("oblix.agents")
+
+
+class Panel:
+    """The hooked agents of one client, and who of them is ready."""
+
+    def __init__(self) -> None:
+        self.agents: dict[str, BaseAgent] = {}
+        self._starting: dict[str, asyncio.Task[str | None]] = {}
+        self._broken: dict[str, str] = {}
+        self._ready: set[str] = set()
+        self._stray: set[asyncio.Task[Any]] = set()
+
+    def add(self, agent: BaseAgent) -> None:
+        """Hook an agent; one of the same name is replaced."""
+        self.agents[agent.name] = agent
+        self._ready.discard(agent.name)
+        self._broken.pop(agent.name, None)
+
+    async def ask(self, *, deadline: float = DEADLINE, **context: Any) -> dict[str, AgentReport]:
+        """The report of every agent, by name, in the order of hooking."""
+        if len(self._ready) < len(self.agents):
+            await self._get_ready()
+        reports: dict[str, AgentReport] = {}
+        open_: list[BaseAgent] = []
+        for agent in self.agents.values():
+            report = (
+                agent.peek()
+                if agent.name in self._ready
+                else _abstain(agent, self._broken.get(agent.name, "not ready yet"))
+            )
+            if report is None:
+                open_.append(agent)
+            else:
+                reports[agent.name] = report
+        if open_:
+            reports |= await self._ask(open_, deadline, context)
+            return {name: reports[name] for name in self.agents}
+        return reports
+
+    async def _ask(
+        self, agents: Iterable[BaseAgent], deadline: float, context: dict[str, Any]
+    ) -> dict[str, AgentReport]:
+        tasks = {asyncio.create_task(_check(agent, deadline, context)): agent for agent in agents}
+        try:
+            await asyncio.wait(tasks, timeout=deadline)
+        finally:
+            self._let_go(task for task in tasks if not task.done())
+        return {
+            agent.name: task.result()
+            if task.done() and not task.cancelled()
+            else _abstain(agent, f"no answer within {deadline * 1000:.0f} ms")
+            for task, agent in tasks.items()
+        }
+
+    async def _get_ready(self) -> None:
+        """Initialise who is not; one that takes too long goes on beside the path and votes from then on."""
+        for name, agent in self.agents.items():
+            if name not in self._ready and name not in self._broken and name not in self._starting:
+                self._starting[name] = asyncio.create_task(_initialize(agent))
+        if not self._starting:
+            return
+        done, _ = await asyncio.wait(self._starting.values(), timeout=READY_DEADLINE)
+        for name, task in list(self._starting.items()):
+            if task not in done:
+                continue
+            del self._starting[name]
+            trouble = "cancelled" if task.cancelled() else task.result()
+            if trouble is None:
+                self._ready.add(name)
+            else:
+                self._broken[name] = trouble
+
+    def _let_go(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        """Cancel, and keep a reference until they have ended."""
+        for task in tasks:
+            self._stray.add(task)
+            task.add_done_callback(self._stray.discard)
+            task.cancel()
+
+    async def close(self) -> None:
+        """Shut every agent down; none is waited for longer than a second."""
+        self._let_go(self._starting.values())
+        self._starting.clear()
+        started = [agent for name, agent in self.agents.items() if name in self._ready]
+        self._ready.clear()
+        self._broken.clear()
+        if started:
+            tasks = [asyncio.create_task(_shutdown(agent)) for agent in started]
+            await asyncio.wait(tasks, timeout=1.0)
+            self._let_go(task for task in tasks if not task.done())
+
+
+async def _check(agent: BaseAgent, deadline: float, context: dict[str, Any]) -> AgentReport:
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    try:
+        return AgentReport.parse(await agent.check(**context))
+    except ValueError as error:
+        return _abstain(agent, str(error))
+    except Exception as error:  # the door to users' code
+        _log.exception("agent %r raised in check(); it abstains", agent.name)
+        return _abstain(agent, f"check() raised {type(error).__name__}: {error}")
+    finally:
+        took = clock() - started
+        if took > 1.5 * deadline and not _being_cancelled():
+            _log.warning(
+                "agent %r blocked the event loop for %.0f ms; use await, or a thread, in check()",
+                agent.name,
+                took * 1000,
+            )
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _initialize(agent: BaseAgent) -> str | None:
+    """`None` when it went well, else what went wrong."""
+    try:
+        return None if await agent.initialize() else "initialize() returned False"
+    except Exception as error:  # the door to users' code
+        _log.exception("agent %r raised in initialize(); it abstains", agent.name)
+        return f"initialize() raised {type(error).__name__}: {error}"
+
+
+async def _shutdown(agent: BaseAgent) -> None:
+    try:
+        await agent.shutdown()
+    except Exception:  # the door to users' code
+        _log.exception("agent %r raised in shutdown()", agent.name)
+
+
+def _abstain(agent: BaseAgent, why: str) -> AgentReport:
+    return AgentReport(not agent.fail_closed, "error", "hybrid", why)

@@ -1,0 +1,1 @@
+"""One probe per device; each gives a frozen reading, with `None` for what it cannot tell."""

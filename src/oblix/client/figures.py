@@ -1,0 +1,70 @@
+"""The figures of a reply: seconds, tokens, USD. What was not measured is `None`; what was estimated is marked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from oblix.decision.tokens import estimate, estimate_messages
+from oblix.execution.run import Journey
+from oblix.types.chunk import End
+from oblix.types.decision import Decision
+from oblix.types.request import Request
+from oblix.types.spec import ModelSpec, Price
+
+
+def metrics(
+    request: Request, spec: ModelSpec, journey: Journey, end: End, *, asked_at: float, now: float, wall: float
+) -> dict[str, Any]:
+    """The `metrics` of a reply.
+
+    Args:
+        spec: Of the model that answered.
+        asked_at: Loop time when the caller called, in seconds.
+        now: Loop time at the end.
+        wall: Seconds since the epoch at the end.
+    """
+    total = now - asked_at
+    first = None if journey.first_token_at is None else journey.first_token_at - asked_at
+    input_tokens, output_tokens = end.usage.input_tokens, end.usage.output_tokens
+    estimated = [
+        name for name, count in (("input_tokens", input_tokens), ("output_tokens", output_tokens)) if count is None
+    ]
+    if input_tokens is None:
+        input_tokens = estimate_messages(request.messages)
+    if output_tokens is None:
+        output_tokens = estimate("".join(journey.text))
+    writing = journey.ended_at - journey.first_token_at if journey.first_token_at is not None else 0.0
+    return {
+        "total_latency": total,
+        "time_to_first_token": first,
+        # Everything before the first attempt was sent and after the last one ended is ours.
+        "overhead": max(0.0, total - (journey.ended_at - journey.sent_at)),
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "estimated": estimated,
+        "tokens_per_second": output_tokens / writing if writing > 1e-6 and output_tokens > 1 else None,
+        "cost_usd": spec.price.cost(input_tokens, output_tokens) if spec.price else None,
+        "saved_usd": None,
+        "start_time": _iso(wall - total),
+        "end_time": _iso(wall),
+        "model_name": spec.name,
+        "model_type": spec.provider,
+    }
+
+
+def saved(decision: Decision, specs: dict[str, ModelSpec], figures: dict[str, Any]) -> float | None:
+    """USD that the cheapest allowed and priced cloud model would have cost for the same tokens, minus the cost."""
+    if figures["cost_usd"] is None:
+        return None
+    prices: list[Price] = [
+        price
+        for c in decision.candidates
+        if c.place == "cloud" and c.verdict != "excluded" and (price := specs[c.model_id].price) is not None
+    ]
+    costs = [price.cost(figures["input_tokens"], figures["output_tokens"]) for price in prices]
+    return max(0.0, min(costs) - figures["cost_usd"]) if costs else None
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

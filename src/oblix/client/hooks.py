@@ -1,0 +1,181 @@
+"""From the arguments of `hook_model` to a model: place, key, price and window. Touches nothing outside."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit
+
+from oblix.errors import ConfigurationError
+from oblix.models.base import Model
+from oblix.models.registry import CLASSES, PROVIDERS, Provider
+from oblix.models.transport import Transport
+from oblix.settings import resolve_endpoint, resolve_key
+from oblix.types.ids import ModelType
+from oblix.types.spec import FREE, KeyState, ModelSpec, Place, Price
+
+_COMMON = ("place", "tier", "window", "price")
+_OWN: dict[str, tuple[str, ...]] = {
+    "ollama": ("keep_alive",),
+    "claude": ("max_tokens",),
+    "openai": (),
+    "embedded": ("threads", "slots", "idle_unload"),
+}
+_HOME_NAMES = (".local", ".lan", ".home", ".internal", ".home.arpa", ".localhost")
+
+
+def build(
+    model_type: ModelType | str,
+    name: str,
+    *,
+    endpoint: str | None,
+    api_key: str | None,
+    order: int,
+    transport: Transport,
+    options: Mapping[str, Any],
+) -> Model:
+    """The model, not yet asked anything.
+
+    Raises:
+        ConfigurationError: An argument cannot be right: unknown provider or option (the nearest is named), impossible place.
+    """
+    provider = _provider(model_type)
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigurationError(f"model_name={name!r} is no name.", hint="Give the model's name, e.g. 'llama3'.")
+    own = _own_options(provider, options)
+    address = _check_address(resolve_endpoint(endpoint, provider.endpoint_env, provider.endpoint), provider)
+    key = resolve_key(api_key, provider.key_env)
+    place, why = _place(provider, name, address, options.get("place"))
+    spec = ModelSpec(
+        f"{provider.name}:{canonical(provider.name, name)}",
+        provider.name,
+        canonical(provider.name, name),
+        place,
+        place_reason=why,
+        endpoint=address,
+        order=order,
+        tier=_whole("tier", options.get("tier")),
+        window=_whole("window", options.get("window")),
+        capabilities=provider.capabilities,
+        price=_price(options.get("price"), place),
+        key=_key_state(provider, address, key),
+    )
+    module, _, kind = CLASSES[provider.wire].partition(":")
+    made = getattr(importlib.import_module(module), kind)
+    if provider.wire == "embedded":
+        return made(spec, window=spec.window, **own)  # type: ignore[no-any-return]
+    return made(spec, transport, key=key, **own)  # type: ignore[no-any-return]
+
+
+def canonical(provider: str, name: str) -> str:
+    """`llama2` and `llama2:latest` are the same Ollama model."""
+    name = name.strip()
+    return name.removesuffix(":latest") if provider == "ollama" else name
+
+
+def _provider(model_type: ModelType | str) -> Provider:
+    name = str(getattr(model_type, "value", model_type)).lower()
+    found = PROVIDERS.get(name)
+    if found is None:
+        near = get_close_matches(name, PROVIDERS, 1)
+        raise ConfigurationError(
+            f"{model_type!r} is no provider.",
+            hint=(f"Did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join(PROVIDERS)}.",
+        )
+    return found
+
+
+def _own_options(provider: Provider, options: Mapping[str, Any]) -> dict[str, Any]:
+    own = _OWN[provider.wire]
+    for option in options:
+        if option not in (*_COMMON, *own):
+            near = get_close_matches(option, (*_COMMON, *own), 1)
+            raise ConfigurationError(
+                f"{option!r} is no option of hook_model for {provider.name}.",
+                hint=(f"Did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join((*_COMMON, *own))}.",
+            )
+    return {option: value for option, value in options.items() if option in own}
+
+
+def _check_address(address: str | None, provider: Provider) -> str | None:
+    if address is None or provider.wire == "embedded":
+        return None
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            f"endpoint={address!r} is no address of a server.", hint="Write it as http://host:port."
+        )
+    return address
+
+
+def _place(provider: Provider, name: str, address: str | None, declared: object) -> tuple[Place, str]:
+    if declared not in (None, "edge", "cloud"):
+        raise ConfigurationError(f"place={declared!r} is not known.", hint="Use 'edge' or 'cloud'.")
+    if declared == "cloud":
+        return "cloud", "declared as cloud"
+    remote = provider.wire == "ollama" and _is_remote_ollama(name)
+    home = True if address is None else _is_home(address)
+    if declared == "edge":
+        if home is False or remote:
+            why = "Ollama runs it in its own cloud" if remote else f"{address} is a public address"
+            raise ConfigurationError(
+                f"place='edge' cannot be: {why}.", hint="Leave `place` out, or give an address at home."
+            )
+        return "edge", "declared as edge"
+    if provider.place == "cloud":
+        return "cloud", f"{provider.name} is a cloud provider"
+    if remote:
+        return "cloud", "Ollama runs it in its own cloud"
+    if address is None:
+        return "edge", "runs inside this program's own child process"
+    host = urlsplit(address).hostname or ""
+    if home or "." not in host or host.endswith(_HOME_NAMES):
+        return "edge", f"{host} is at home"
+    return "cloud", f"{host} is not known to be at home; place='edge' declares it"
+
+
+def _is_remote_ollama(name: str) -> bool:
+    from oblix.models.ollama import is_remote_name
+
+    return is_remote_name(name)
+
+
+def _is_home(address: str) -> bool | None:
+    from oblix.models.address import is_home_address
+
+    return is_home_address(urlsplit(address).hostname or "")
+
+
+def _key_state(provider: Provider, address: str | None, key: str | None) -> KeyState:
+    """A provider's own service needs a key; another server behind its protocol may do without, and says so itself if not."""
+    if key is not None:
+        return "given"
+    needs = bool(provider.key_env) and provider.wire != "ollama" and address == provider.endpoint
+    return "missing" if needs else "not_needed"
+
+
+def _whole(name: str, value: object) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise ConfigurationError(f"{name}={value!r} is not a whole number above 0.")
+
+
+def _price(given: object, place: Place) -> Price | None:
+    """USD per million tokens, input and output, as the caller says; edge models are free, the rest is looked up later."""
+    if given is None:
+        return FREE if place == "edge" else None
+    if isinstance(given, Price):
+        return given
+    if (
+        isinstance(given, tuple | list)
+        and len(given) == 2
+        and all(isinstance(x, int | float) and x >= 0 for x in given)
+    ):
+        return Price(float(given[0]), float(given[1]), "caller")
+    raise ConfigurationError(f"price={given!r} is not known.", hint="Give (input, output) in USD per million tokens.")

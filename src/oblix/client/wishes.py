@@ -1,0 +1,230 @@
+"""From what a caller passes to a `Request`: parsed once, at the door. Bad input gets a clear error and nothing is sent."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypedDict, cast, get_args
+
+from oblix.decision.policy import policy as preset
+from oblix.errors import InvalidRequest
+from oblix.types.messages import Image, Message, Part, ResponseFormat, Role, Text, Tool, ToolCall
+from oblix.types.request import OnBreak, Request
+
+MAX_IMAGE = 20 << 20  # bytes; what the large providers accept
+
+
+class Wishes(TypedDict, total=False):
+    """The wishes that `execute`, `stream` and `route` take by name.
+
+    Attributes:
+        messages: The conversation so far, as `Message` objects or as OpenAI's dicts; the prompt is its last turn.
+        system: A system prompt.
+        tools: `Tool` objects, or OpenAI's dicts.
+        tool_choice: `auto`, `none`, `required`, or a tool's name.
+        response_format: `"json"`, a JSON Schema, or OpenAI's `response_format` dict.
+        images: Paths, addresses or bytes, sent with the prompt.
+        stop: Texts that end the answer.
+        private: The prompt never leaves the edge.
+        max_cost_usd: Exclude models whose estimated cost is above this.
+        policy: `balanced`, `offline_first`, `fastest`, `cheapest`, `best` or `private`, for this request.
+        fallback: `model_id` is a preference, not a must.
+        on_break: What a stream does when it fails after its first token: `error` or `restart`.
+        logprobs: Log-probabilities of each token with so many alternatives (0 = off).
+        provider_options: Passed to the provider as they are.
+    """
+
+    messages: Sequence[Message | Mapping[str, Any]]
+    system: str
+    tools: Sequence[Tool | Mapping[str, Any]]
+    tool_choice: str
+    response_format: str | Mapping[str, Any]
+    images: Sequence[str | Path | bytes]
+    stop: str | Sequence[str]
+    seed: int
+    top_p: float
+    private: bool
+    tags: Sequence[str]
+    max_cost_usd: float
+    policy: str
+    fallback: bool
+    on_break: OnBreak
+    logprobs: int
+    provider_options: Mapping[str, Any]
+
+
+WISHES = tuple(Wishes.__annotations__)
+
+
+def parse(
+    request_id: str,
+    prompt: str | None,
+    *,
+    model_id: str | None,
+    temperature: float | None,
+    max_tokens: int | None,
+    deadline: float | None,
+    session_id: str | None,
+    wishes: Mapping[str, Any],
+) -> Request:
+    """The request.
+
+    Raises:
+        InvalidRequest: A wish is unknown (the nearest is named) or of the wrong kind, or nothing is asked.
+    """
+    for wish in wishes:
+        if wish not in WISHES:
+            near = get_close_matches(wish, WISHES, 1)
+            raise InvalidRequest(
+                f"{wish!r} is no wish that execute() knows.",
+                hint=(f"Did you mean {near[0]!r}? " if near else "")
+                + "What has no name here goes into provider_options={…}.",
+            )
+    get = wishes.get
+    on_break: OnBreak = get("on_break") or "error"
+    name: str | None = get("policy")
+    if on_break not in get_args(OnBreak):
+        raise InvalidRequest(f"on_break={on_break!r} is not known.", hint="Use 'error' or 'restart'.")
+    if name is not None:
+        preset(name)
+    stop: str | Sequence[str] = get("stop") or ()
+    return Request(
+        request_id,
+        _messages(prompt, get("messages") or (), get("system"), get("images") or ()),
+        model_id=model_id,
+        fallback=bool(get("fallback", False)),
+        private=bool(get("private", False)),
+        temperature=_number("temperature", temperature, 0.0, 2.0),
+        top_p=_number("top_p", get("top_p"), 0.0, 1.0),
+        max_tokens=_whole("max_tokens", max_tokens),
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        seed=get("seed"),
+        logprobs=int(get("logprobs") or 0),
+        tools=tuple(_tool(tool) for tool in get("tools") or ()),
+        tool_choice=get("tool_choice"),
+        response_format=_format(get("response_format")),
+        deadline=_number("deadline", deadline, 1e-3, 1e9),
+        max_cost_usd=_number("max_cost_usd", get("max_cost_usd"), 0.0, 1e9),
+        on_break=on_break,
+        policy=name,
+        session_id=session_id,
+        tags=tuple(get("tags") or ()),
+        provider_options=dict(get("provider_options") or {}),
+    )
+
+
+def _number(name: str, value: float | None, low: float, high: float) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise InvalidRequest(f"{name}={value!r} is not a number from {low:g} to {high:g}.")
+    return float(value)
+
+
+def _whole(name: str, value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise InvalidRequest(f"{name}={value!r} is not a whole number above 0.")
+    return value
+
+
+def _messages(
+    prompt: str | None,
+    given: Sequence[Message | Mapping[str, Any]],
+    system: str | None,
+    images: Sequence[str | Path | bytes],
+) -> tuple[Message, ...]:
+    messages = [message if isinstance(message, Message) else read_message(message) for message in given]
+    if system:
+        messages.insert(0, Message("system", system))
+    if prompt is not None:
+        if not isinstance(prompt, str):
+            raise InvalidRequest(f"The prompt is of type {type(prompt).__name__}.", hint="Pass a string.")
+        if not prompt.strip() and not given:
+            raise InvalidRequest("The prompt is empty.", hint="Say what is asked; nothing was sent.")
+        parts: tuple[Part, ...] = (Text(prompt), *(_image(image) for image in images))
+        messages.append(Message("user", parts if images else prompt))
+    if not any(message.role != "system" for message in messages):
+        raise InvalidRequest("Nothing is asked.", hint="Pass a prompt, or messages=[…].")
+    return tuple(messages)
+
+
+def read_message(found: Mapping[str, Any]) -> Message:
+    """A message out of OpenAI's dict.
+
+    Raises:
+        InvalidRequest: It is none.
+    """
+    role = {"developer": "system", "function": "tool"}.get(found.get("role", ""), found.get("role"))
+    if role not in get_args(Role):
+        raise InvalidRequest(f"A message has role {role!r}.", hint=f"Roles: {', '.join(get_args(Role))}.")
+    calls = tuple(
+        ToolCall(str(call.get("id", "")), str(call["function"]["name"]), str(call["function"].get("arguments", "{}")))
+        for call in found.get("tool_calls") or ()
+    )
+    content = found.get("content") or ""
+    if not isinstance(content, str):
+        content = tuple(_part(part) for part in content)
+    return Message(cast("Role", role), content, calls, found.get("tool_call_id"))
+
+
+def _part(part: Mapping[str, Any]) -> Part:
+    if part.get("type") == "text":
+        return Text(str(part["text"]))
+    if part.get("type") == "image_url":
+        return _address(str(part["image_url"]["url"]))
+    raise InvalidRequest(
+        f"A message has a part of type {part.get('type')!r}.", hint="Parts are 'text' and 'image_url'."
+    )
+
+
+def _address(url: str) -> Image:
+    head, comma, data = url.partition(",")
+    if url.startswith("data:") and comma and head.endswith(";base64"):
+        return Image(head[5:-7] or "image/png", data)
+    return Image(url=url)
+
+
+def _image(image: str | Path | bytes) -> Image:
+    if isinstance(image, str) and image.startswith(("http://", "https://", "data:")):
+        return _address(image)
+    try:
+        data = image if isinstance(image, bytes) else Path(image).read_bytes()
+    except OSError as error:
+        raise InvalidRequest(
+            f"The image {str(image)!r} cannot be read: {error.strerror or error}.", cause=error
+        ) from None
+    if len(data) > MAX_IMAGE:
+        raise InvalidRequest(
+            f"An image has {len(data) >> 20} MiB; the limit is {MAX_IMAGE >> 20} MiB.", hint="Make it smaller."
+        )
+    kinds = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
+    kind = next((kind for magic, kind in kinds.items() if data.startswith(magic)), None)
+    if kind is None:
+        raise InvalidRequest("An image is none of PNG, JPEG, GIF and WebP.", hint="Convert it first.")
+    return Image(kind, base64.b64encode(data).decode())
+
+
+def _tool(tool: Tool | Mapping[str, Any]) -> Tool:
+    if isinstance(tool, Tool):
+        return tool
+    function = tool.get("function", tool)
+    if not isinstance(function, Mapping) or not function.get("name"):
+        raise InvalidRequest("A tool has no name.", hint="Pass Tool(name=…, parameters=…), or OpenAI's dict.")
+    return Tool(str(function["name"]), str(function.get("description", "")), dict(function.get("parameters") or {}))
+
+
+def _format(wish: str | Mapping[str, Any] | None) -> ResponseFormat | None:
+    if wish is None or wish == "text":
+        return None
+    if wish in ("json", "json_object"):
+        return ResponseFormat("json_object")
+    if isinstance(wish, Mapping):
+        if wish.get("type") in ("text", "json_object") and len(wish) == 1:
+            return ResponseFormat("json_object") if wish["type"] == "json_object" else None
+        if wish.get("type") == "json_schema" and isinstance(wish.get("json_schema"), Mapping):
+            inner = wish["json_schema"]
+            return ResponseFormat("json_schema", dict(inner.get("schema") or {}), str(inner.get("name", "answer")))
+        return ResponseFormat("json_schema", dict(wish))
+    raise InvalidRequest(f"response_format={wish!r} is not known.", hint="Use 'json' or a JSON Schema.")

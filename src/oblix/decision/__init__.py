@@ -1,0 +1,1 @@
+"""The mind. Pure: the same facts and policy give the same decision."""

@@ -1,0 +1,1 @@
+"""The hands: walk the plan, one attempt after another, until one proves completion."""

@@ -1,0 +1,113 @@
+"""The timers of an attempt, as one: how long the present phase may be silent, and when the whole call must end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from types import TracebackType
+
+from oblix.errors import AttemptFailed, FailureKind
+from oblix.types.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds that each phase may be silent. Pings and comments do not count as sound, thinking does."""
+
+    connect: float
+    load: float
+    first_token: float
+    idle: float
+
+
+# Start values. A first token from a cold Ollama may wait for the load of the model (its own limit is 5 minutes); a cloud answers or is ill.
+EDGE = Limits(connect=2.0, load=300.0, first_token=300.0, idle=60.0)
+CLOUD = Limits(connect=5.0, load=60.0, first_token=60.0, idle=30.0)
+
+
+def limits_for(spec: ModelSpec) -> Limits:
+    """The limits of a model's place."""
+    return EDGE if spec.is_edge else CLOUD
+
+
+class Watchdog:
+    """Guards the waits of one attempt: `with watchdog: await next_chunk`.
+
+    Only the wait is guarded, never what the consumer does between two chunks. One timer serves all waits: when it fires too early,
+    it is set anew, so that a wait costs no call to the loop.
+    """
+
+    def __init__(self, limits: Limits, deadline: float | None) -> None:
+        """`deadline` is on the loop's clock, `None` for no limit."""
+        self._loop = asyncio.get_running_loop()
+        self._seconds = {"load": limits.load, "first_token": limits.first_token, "idle": limits.idle}
+        self._deadline = deadline
+        self._phase = "first_token"
+        self._since = 0.0
+        self._task: asyncio.Task[object] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._expired: FailureKind | None = None
+
+    def reached(self, phase: str) -> None:
+        """Enter a phase; its silence is counted from now."""
+        if phase == self._phase:
+            return
+        self._phase = phase
+        self._since = self._loop.time()
+        self.stop()  # the new phase may be shorter than what the timer was set for
+        if self._task is not None:
+            self._timer = self._loop.call_at(self._due(), self._fire)
+
+    @property
+    def phase(self) -> str:
+        """The present phase."""
+        return self._phase
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._since = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._due(), self._fire)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        if self._expired is None:
+            return
+        expired, self._expired = self._expired, None
+        assert task is not None
+        # Our own cancellation becomes an error; somebody else's, arriving at the same moment, goes on.
+        if task.uncancel() == 0 and kind is asyncio.CancelledError:
+            raise AttemptFailed(expired, self._words(expired))
+
+    def stop(self) -> None:
+        """No more waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _due(self) -> float:
+        due = self._since + self._seconds[self._phase]
+        return due if self._deadline is None else min(due, self._deadline)
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self._task is None:
+            return  # nobody waits; the next wait sets the timer
+        due, now = self._due(), self._loop.time()
+        if now < due:
+            self._timer = self._loop.call_at(due, self._fire)
+            return
+        total = self._deadline is not None and now >= self._deadline
+        kinds = {"load": FailureKind.TIMEOUT_FIRST_TOKEN, "first_token": FailureKind.TIMEOUT_FIRST_TOKEN}
+        self._expired = FailureKind.TIMEOUT_TOTAL if total else kinds.get(self._phase, FailureKind.TIMEOUT_IDLE)
+        self._task.cancel()
+
+    def _words(self, kind: FailureKind) -> str:
+        if kind is FailureKind.TIMEOUT_TOTAL:
+            return "the deadline of the whole call has passed"
+        what = {"load": "the model was not loaded", "first_token": "no first token came"}.get(
+            self._phase, "no further token came"
+        )
+        return f"{what} within {self._seconds[self._phase]:g} s"

@@ -1,0 +1,266 @@
+"""Claude, by the Messages API.
+
+Source: Anthropic API reference, "Messages" and "Streaming", version 2026-10-21. That version has no sampling parameters, so that
+`temperature`, `top_p` and `seed` are not sent; who talks to a server of an older version can pass them in `provider_options`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from oblix.errors import AttemptFailed, FailureKind
+from oblix.models.base import Call, ModelState
+from oblix.models.classify import classify
+from oblix.models.sse import SseDecoder
+from oblix.models.transport import Answer, Permit, Transport
+from oblix.models.wire_tools import encode, safe
+from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
+from oblix.types.messages import Image, Message, ToolCall
+from oblix.types.request import Request
+from oblix.types.spec import ModelSpec
+
+API_VERSION = "2026-10-21"  # the version that the official SDK 2.12 sends
+DEFAULT_MAX_TOKENS = 4096  # the API demands a limit; every current model can give this many
+_FINISH = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+
+
+class _Start(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+class _Block(msgspec.Struct):
+    type: str = ""
+    id: str = ""
+    name: str = ""
+    text: str | None = None
+
+
+class _Delta(msgspec.Struct):
+    type: str = ""
+    text: str | None = None
+    partial_json: str | None = None
+    stop_reason: str | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str
+    index: int = 0
+    message: _Start | None = None
+    content_block: _Block | None = None
+    delta: _Delta | None = None
+    usage: _Usage | None = None
+
+
+_EVENT = msgspec.json.Decoder(_Event)
+
+
+class ClaudeModel:
+    """A model behind a Messages endpoint."""
+
+    def __init__(
+        self, spec: ModelSpec, transport: Transport, *, key: str | None = None, max_tokens: int = DEFAULT_MAX_TOKENS
+    ) -> None:
+        self.spec = spec
+        self._transport = transport
+        self._url = f"{(spec.endpoint or '').removesuffix('/v1')}/v1/messages"
+        self._headers = {"anthropic-version": API_VERSION} | ({"Authorization": f"Bearer {key}"} if key else {})
+        self._key = key
+        self._max_tokens = max_tokens
+
+    async def stream(self, request: Request, call: Call) -> AsyncIterator[Chunk]:
+        """Answer piece by piece; see `models.base.Model`."""
+        answer = await self._transport.post(
+            self._url,
+            body=encode(self._body(request)),
+            permit=Permit(self.spec, request.private),
+            headers=self._headers,
+            connect_timeout=call.connect_timeout,
+        )
+        try:
+            if answer.status != 200:
+                raise classify(
+                    answer.status, await answer.read(), headers=answer.headers, model_id=self.spec.id, secret=self._key
+                )
+            if answer.content_type != "text/event-stream":
+                raise AttemptFailed(
+                    FailureKind.PROTOCOL,
+                    f"{self._url} answered with {answer.content_type} instead of an event stream; a captive portal may sit between",
+                    status=200,
+                )
+            async for chunk in self._read(answer):
+                yield chunk
+        finally:
+            answer.close()
+
+    async def _read(self, answer: Answer) -> AsyncIterator[Chunk]:
+        decoder, told = SseDecoder(), _Told()
+        while data := await answer.next():
+            for event in decoder.feed(data):
+                found = self._parse(event.data)
+                chunk = told.take(found)
+                if chunk is not None:
+                    yield chunk
+                if found.type == "message_stop":
+                    await answer.finish()
+                    yield told.end(self.spec.id)
+                    return
+        raise AttemptFailed(FailureKind.TRUNCATED, f"the answer of {self.spec.id} ended without `message_stop`")
+
+    def _parse(self, raw: bytes) -> _Event:
+        try:
+            found = _EVENT.decode(raw)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise AttemptFailed(
+                FailureKind.PROTOCOL, f"{self.spec.id} sent an event that is not valid: {error}", cause=error
+            ) from error
+        if found.type == "error":
+            raise classify(200, raw, model_id=self.spec.id, secret=self._key)
+        return found
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.spec.name,
+            "max_tokens": request.max_tokens or self._max_tokens,
+            "messages": _turns(request.messages),
+            "stream": True,
+        }
+        system = "\n\n".join(safe(message.text) for message in request.messages if message.role == "system")
+        if system:
+            body["system"] = system
+        if request.stop:
+            body["stop_sequences"] = list(request.stop)
+        if request.tools:
+            body["tools"] = [
+                {
+                    "name": t.name,
+                    "description": t.description,
+                    "input_schema": t.parameters or {"type": "object", "properties": {}},
+                }
+                for t in request.tools
+            ]
+            if request.tool_choice:
+                body["tool_choice"] = _tool_choice(request.tool_choice)
+        if request.response_format and request.response_format.schema:
+            body["output_config"] = {"format": {"type": "json_schema", "schema": request.response_format.schema}}
+        return body | request.provider_options
+
+    def state(self) -> ModelState:
+        """A service behind an address is taken to be loaded."""
+        return ModelState(loaded=True, window=self.spec.window)
+
+    async def close(self) -> None:
+        """The connections belong to the transport."""
+
+
+class _Told:
+    """What an answer told besides its text, gathered until the end. Thinking blocks are signs of life, nothing more."""
+
+    def __init__(self) -> None:
+        self._stop_reason: str | None = None
+        self._input: int | None = None
+        self._output: int | None = None
+        self._cached: int | None = None
+        self._calls: dict[int, tuple[_Block, list[str]]] = {}
+
+    def take(self, event: _Event) -> Chunk | None:
+        if event.type == "content_block_delta" and event.delta is not None:
+            return self._piece(event.index, event.delta)
+        if event.type == "content_block_start" and event.content_block is not None:
+            if event.content_block.type == "tool_use":
+                self._calls[event.index] = (event.content_block, [])
+            return Delta(event.content_block.text) if event.content_block.text else None
+        if event.type == "message_start" and event.message is not None:
+            self._count(event.message.usage)
+        elif event.type == "message_delta":
+            self._count(event.usage)
+            if event.delta is not None and event.delta.stop_reason:
+                self._stop_reason = event.delta.stop_reason
+        return None
+
+    def _piece(self, index: int, delta: _Delta) -> Chunk | None:
+        if delta.type == "text_delta":
+            return Delta(delta.text) if delta.text else None
+        if delta.type == "input_json_delta" and index in self._calls:
+            self._calls[index][1].append(delta.partial_json or "")
+        return Progress()
+
+    def _count(self, usage: _Usage | None) -> None:
+        if usage is None:
+            return
+        if usage.input_tokens is not None:  # what was read from or written to the cache is counted apart
+            self._cached = usage.cache_read_input_tokens
+            self._input = usage.input_tokens + (self._cached or 0) + (usage.cache_creation_input_tokens or 0)
+        if usage.output_tokens is not None:
+            self._output = usage.output_tokens
+
+    def end(self, model_id: str) -> End:
+        if not self._stop_reason:
+            raise AttemptFailed(FailureKind.TRUNCATED, f"the answer of {model_id} ended without a `stop_reason`")
+        calls = tuple(
+            ToolCall(block.id or f"call_{index}", block.name, "".join(pieces) or "{}")
+            for index, (block, pieces) in sorted(self._calls.items())
+        )
+        reason = _FINISH.get(self._stop_reason, self._stop_reason)
+        return End(reason, Usage(self._input, self._output, self._cached), calls)
+
+
+def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
+    """The conversation as alternating turns: neighbours of one role are joined, tool results are the user's."""
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        if message.role == "system":
+            continue
+        role = "assistant" if message.role == "assistant" else "user"
+        blocks = _blocks(message)
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"].extend(blocks)
+        else:
+            turns.append({"role": role, "content": blocks})
+    return turns
+
+
+def _blocks(message: Message) -> list[dict[str, Any]]:
+    if message.role == "tool":
+        return [{"type": "tool_result", "tool_use_id": message.tool_call_id or "", "content": safe(message.text)}]
+    blocks: list[dict[str, Any]] = [_image(image) for image in message.images]
+    if message.text:
+        blocks.append({"type": "text", "text": safe(message.text)})
+    for call in message.tool_calls:
+        try:
+            arguments = msgspec.json.decode(call.arguments or "{}")
+        except msgspec.DecodeError:
+            arguments = {"input": call.arguments}
+        blocks.append({"type": "tool_use", "id": call.id, "name": call.name, "input": arguments})
+    return blocks
+
+
+def _image(image: Image) -> dict[str, Any]:
+    if image.data is None:
+        return {"type": "image", "source": {"type": "url", "url": image.url}}
+    return {
+        "type": "image",
+        "source": {"type": "base64", "media_type": image.media_type or "image/png", "data": image.data},
+    }
+
+
+def _tool_choice(choice: str) -> dict[str, Any]:
+    if choice in ("auto", "none"):
+        return {"type": choice}
+    return {"type": "any"} if choice == "required" else {"type": "tool", "name": choice}

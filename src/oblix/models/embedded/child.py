@@ -1,0 +1,269 @@
+"""One engine process, seen from its parent: questions go in by number, pieces of answers come out, its death is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from oblix.errors import AttemptFailed, FailureKind
+from oblix.models.embedded import pipe
+from oblix.models.embedded.orphan import command
+
+_TAIL = 4096  # bytes of the child's standard error that are kept for its obituary
+_END_WAIT = 3.0  # seconds for the child to end by itself; it takes milliseconds
+# Threads that wait for each other by spinning make the engine crawl on a busy machine (threads.py).
+_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+
+_Mail = pipe.Piece | pipe.Refused | pipe.Counted | pipe.Done | AttemptFailed
+
+
+class Answer:
+    """One question under way: an iterator over the engine's chunks. `close` it, however it ends."""
+
+    def __init__(self, child: Child, number: int, *, holds_slot: bool) -> None:
+        self.holds_slot = holds_slot
+        self.mail: asyncio.Queue[_Mail] = asyncio.Queue()  # bounded by the window: the engine makes no more tokens
+        self._child = child
+        self._number = number
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        found = await self.receive()
+        if isinstance(found, pipe.Piece):
+            return found.chunk
+        raise StopAsyncIteration
+
+    async def receive(self) -> pipe.Piece | pipe.Counted | pipe.Done:
+        """The next frame about this question.
+
+        Raises:
+            AttemptFailed: The engine refused the question, or died.
+        """
+        found = await self.mail.get()
+        if isinstance(found, AttemptFailed):
+            raise found
+        if isinstance(found, pipe.Refused):
+            kind = FailureKind.BAD_REQUEST if found.bad_request else FailureKind.INTERNAL
+            raise AttemptFailed(kind, f"The embedded engine refused the request: {found.why}.")
+        return found
+
+    def close(self) -> None:
+        """Tell the engine that nobody listens any more; its slot is free within one batch."""
+        self._child.drop(self._number)
+
+
+class Child:
+    """A running engine process. Made by `spawn`; `on_change` is called when questions begin or end, and when it is gone."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, home: Path, slots: int, on_change: Callable[[], None]
+    ) -> None:
+        self.pid = process.pid
+        self.slots = asyncio.Semaphore(slots)
+        self.ready: asyncio.Future[pipe.Ready] = asyncio.get_running_loop().create_future()
+        self.gone: AttemptFailed | None = None
+        self._process = process
+        self._home = home
+        self._on_change = on_change
+        self._numbers = itertools.count(1)
+        self._open: dict[int, Answer] = {}
+        self._tail = b""
+        self._ending = False
+        self._life = asyncio.create_task(self._live(), name=f"oblix-engine-{process.pid}")
+
+    @classmethod
+    async def spawn(cls, wish: pipe.Open, home: Path, on_change: Callable[[], None]) -> Child:
+        """Start a process that loads what `wish` says; await `ready` to know how that went."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command("oblix.models.embedded.worker", str(os.getpid()), str(home)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, **_ENVIRONMENT},
+                start_new_session=True,  # Ctrl-C in a terminal goes to whole process groups
+            )
+        except OSError as exc:
+            await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+            why = f"The engine's process cannot be started: {exc}."
+            raise AttemptFailed(FailureKind.INTERNAL, why, cause=exc) from exc
+        child = cls(process, home, wish.slots, on_change)
+        child._post(wish)
+        return child
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the weights are loaded and the process lives."""
+        return self.gone is None and self.ready.done() and self.ready.exception() is None
+
+    @property
+    def busy(self) -> bool:
+        """Whether any question is under way."""
+        return bool(self._open)
+
+    def ask(self, body: dict[str, Any]) -> Answer:
+        """Begin an answer. The caller holds one of `slots`, which is given back when the engine is done with it."""
+        return self._begin(pipe.Ask(next(self._numbers), body), holds_slot=True)
+
+    async def count(self, body: dict[str, Any]) -> int:
+        """How many tokens the prompt of `body` has, in the engine's own count."""
+        answer = self._begin(pipe.Count(next(self._numbers), body), holds_slot=False)
+        try:
+            found = await answer.receive()
+        finally:
+            answer.close()
+        assert isinstance(found, pipe.Counted)
+        return found.tokens
+
+    def _begin(self, question: pipe.Ask | pipe.Count, *, holds_slot: bool) -> Answer:
+        if self.gone:
+            raise self.gone
+        answer = self._open[question.id] = Answer(self, question.id, holds_slot=holds_slot)
+        try:
+            self._post(question)
+        except pipe.FrameError as exc:
+            self._finish(question.id)
+            raise AttemptFailed(FailureKind.BAD_REQUEST, f"The request cannot be told to the engine: {exc}.") from exc
+        self._on_change()
+        return answer
+
+    def drop(self, number: int) -> None:
+        """Nobody waits for this answer any more."""
+        answer = self._open.get(number)
+        if answer is None or self.gone:
+            return
+        if answer.holds_slot:  # it stays open until the engine says `Done`: only then the slot is free
+            self._post(pipe.Stop(number))
+        else:
+            self._finish(number)
+
+    async def stop(self) -> None:
+        """End the process, gently if it listens; bounded to a few seconds. Stopping twice does no harm."""
+        self._ending = True
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        if not self.ready.done():  # it loads, and does not listen
+            self._kill()
+        done, _ = await asyncio.wait({self._life}, timeout=_END_WAIT)
+        if not done:
+            self._kill()
+            await asyncio.wait({self._life}, timeout=_END_WAIT)
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    def _post(self, message: pipe.ToChild) -> None:
+        frame = pipe.pack(message)
+        assert self._process.stdin is not None
+        if not self._process.stdin.is_closing():
+            self._process.stdin.write(frame)
+
+    async def _live(self) -> None:
+        """Read until the process ends; also when the event loop ends first (`asyncio.run` cancels what is left)."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_tail())
+                await self._read()
+        finally:
+            if self._process.returncode is None:
+                self._kill()
+            await self._process.wait()
+            self._bury(self._obituary())
+            await asyncio.to_thread(shutil.rmtree, self._home, ignore_errors=True)
+
+    async def _read(self) -> None:
+        out = self._process.stdout
+        assert out is not None
+        try:
+            while True:
+                body = await out.readexactly(pipe.body_length(await out.readexactly(pipe.HEADER)))
+                self._take(pipe.unpack_from_child(body))
+        except asyncio.IncompleteReadError:
+            # The process is about to be gone; its exit status tells how it ended.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_END_WAIT):
+                    await self._process.wait()
+        except pipe.FrameError as exc:
+            self._tail = f"it wrote something that is no frame: {exc}".encode()
+            self._kill()
+
+    async def _keep_tail(self) -> None:
+        err = self._process.stderr
+        assert err is not None
+        while piece := await err.read(_TAIL):
+            self._tail = (self._tail + piece)[-_TAIL:]
+
+    def _take(self, message: pipe.FromChild) -> None:
+        if isinstance(message, pipe.Ready):
+            self.ready.set_result(message)
+        elif isinstance(message, pipe.Unloadable):
+            self.ready.set_exception(_unloadable(message, self._said()))
+        elif answer := self._open.get(message.id):
+            answer.mail.put_nowait(message)
+            if isinstance(message, pipe.Done) or not answer.holds_slot:
+                self._finish(message.id)
+
+    def _finish(self, number: int) -> None:
+        if self._open.pop(number).holds_slot:
+            self.slots.release()
+        self._on_change()
+
+    def _bury(self, failure: AttemptFailed) -> None:
+        """Tell everyone who waits. Those who wait for a slot wake one after the other, and see that it is gone."""
+        self.gone = failure
+        if not self.ready.done():
+            self.ready.set_exception(failure)
+        self.ready.exception()  # seen: nobody may be waiting for it
+        for number in list(self._open):
+            self._open[number].mail.put_nowait(failure)
+            self._finish(number)
+        self._on_change()
+
+    def _said(self) -> str:
+        return self._tail.decode(errors="replace").strip()
+
+    def _obituary(self) -> AttemptFailed:
+        code = self._process.returncode
+        if self._ending:
+            return AttemptFailed(FailureKind.CANCELLED, "The embedded engine was closed.")
+        how = f"by signal {_signal_name(-code)}" if code and code < 0 else f"with exit code {code}"
+        said = f"; its last words: {self._said()[-500:]}" if self._said() else ""
+        message = f"The embedded engine (process {self.pid}) ended {how}{said}."
+        if code == -signal.SIGKILL:
+            hint = "the system may have run out of memory: choose smaller weights or a smaller window"
+        else:
+            hint = "the next request starts it anew; if it happens again, check the weights with `oblix models`"
+        loading = not self.ready.done() and code != -signal.SIGKILL
+        return AttemptFailed(FailureKind.MODEL_UNLOADABLE if loading else FailureKind.ENGINE_CRASH, message, hint=hint)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
+
+
+def _unloadable(message: pipe.Unloadable, said: str) -> AttemptFailed:
+    if message.missing:
+        return AttemptFailed(
+            FailureKind.MODEL_UNLOADABLE,
+            f"The embedded engine is not installed: {message.why}.",
+            hint='pip install "openoblix[embedded]"',
+        )
+    why = said[-500:] or message.why
+    return AttemptFailed(
+        FailureKind.MODEL_UNLOADABLE,
+        f"The engine cannot load the weights: {why}.",
+        hint="the file may be damaged, or too new for this engine: fetch it again, or choose another",
+    )

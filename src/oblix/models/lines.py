@@ -1,0 +1,61 @@
+"""Bytes to lines, as they arrive: LF, CRLF or CR, one byte-order mark at the start, a cap on the length."""
+
+from __future__ import annotations
+
+from oblix.errors import AttemptFailed, FailureKind
+
+MAX_LINE = 4 << 20  # bytes
+_BOM = b"\xef\xbb\xbf"
+
+
+class LineDecoder:
+    """Feed bytes, get whole lines without their ending. Splitting bytes, not text, keeps split characters whole."""
+
+    def __init__(self, max_line: int = MAX_LINE) -> None:
+        self._max = max_line
+        self._rest = b""
+        self._after_cr = False
+        self._at_start = True
+
+    @property
+    def rest(self) -> bytes:
+        """What came after the last line ending."""
+        return self._rest
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that `chunk` completes.
+
+        Raises:
+            AttemptFailed: kind `protocol`, when a line is longer than the cap.
+        """
+        if self._after_cr or b"\r" in chunk:
+            chunk = self._unify(chunk)
+        data = self._rest + chunk if self._rest else chunk
+        if self._at_start:
+            if len(data) < len(_BOM) and _BOM.startswith(data):
+                self._rest = data
+                return []
+            data, self._at_start = data.removeprefix(_BOM), False
+        lines = data.split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > self._max or any(len(line) > self._max for line in lines):
+            self._rest = b""
+            raise self.too_long("line", self._max)
+        return lines
+
+    def _unify(self, chunk: bytes) -> bytes:
+        if self._after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]  # the second half of a CRLF whose first half ended the last chunk
+            if not chunk:
+                self._after_cr = False
+                return chunk
+        if chunk:
+            self._after_cr = chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    @staticmethod
+    def too_long(what: str, cap: int) -> AttemptFailed:
+        """The error for a line or an event above its cap (bytes)."""
+        return AttemptFailed(
+            FailureKind.PROTOCOL, f"the answer has a {what} of more than {cap >> 20} MiB; it was cut off"
+        )

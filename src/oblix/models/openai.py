@@ -1,0 +1,268 @@
+"""OpenAI's chat completions, and everything that speaks them.
+
+Source: OpenAI API reference, "Chat completions" (2026-11); deviations of compatible servers are marked where they are met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from oblix.errors import AttemptFailed, FailureKind
+from oblix.models.base import Call, ModelState
+from oblix.models.classify import classify
+from oblix.models.sse import SseDecoder
+from oblix.models.transport import Answer, Permit, Transport
+from oblix.models.wire_tools import encode, function_tools, safe
+from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
+from oblix.types.messages import Image, Message, ResponseFormat, ToolCall
+from oblix.types.request import Request
+from oblix.types.spec import ModelSpec
+
+MAX_BUFFERED = 16 << 20  # bytes of an answer from a server that does not stream
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolPiece(msgspec.Struct):
+    index: int = 0
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Said(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None  # DeepSeek, llama.cpp, vLLM
+    reasoning: str | None = None  # OpenRouter, Groq
+    tool_calls: list[_ToolPiece] | None = None
+
+
+class _Logprobs(msgspec.Struct):
+    content: list[dict[str, Any]] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Said | None = None
+    message: _Said | None = None
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Cached(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Cached | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: Any = None
+
+
+_CHUNK = msgspec.json.Decoder(_Chunk)
+
+
+class OpenAIModel:
+    """A model behind a chat-completions endpoint."""
+
+    def __init__(self, spec: ModelSpec, transport: Transport, *, key: str | None = None) -> None:
+        self.spec = spec
+        self._transport = transport
+        self._url = f"{spec.endpoint}/chat/completions"
+        self._headers = {"Authorization": f"Bearer {key}"} if key else None
+        self._key = key
+
+    async def stream(self, request: Request, call: Call) -> AsyncIterator[Chunk]:
+        """Answer piece by piece; see `models.base.Model`."""
+        answer = await self._transport.post(
+            self._url,
+            body=encode(self._body(request)),
+            permit=Permit(self.spec, request.private),
+            headers=self._headers,
+            connect_timeout=call.connect_timeout,
+        )
+        try:
+            if answer.status != 200:
+                raise classify(
+                    answer.status, await answer.read(), headers=answer.headers, model_id=self.spec.id, secret=self._key
+                )
+            if answer.content_type == "text/event-stream":
+                async for chunk in self._read(answer):
+                    yield chunk
+            elif answer.content_type == "application/json":
+                for chunk in self._buffered(await answer.read(MAX_BUFFERED)):
+                    yield chunk
+            else:
+                raise AttemptFailed(
+                    FailureKind.PROTOCOL,
+                    f"{self._url} answered with {answer.content_type}, which is not the API's; a captive portal or a proxy may sit between",
+                    status=200,
+                )
+        finally:
+            answer.close()
+
+    async def _read(self, answer: Answer) -> AsyncIterator[Chunk]:
+        decoder, told = SseDecoder(), _Told()
+        while data := await answer.next():
+            for event in decoder.feed(data):
+                if event.data == b"[DONE]":
+                    await answer.finish()
+                    yield told.end(self.spec.id)
+                    return
+                found = self._parse(event.data)
+                told.usage = found.usage or told.usage
+                for choice in found.choices[:1]:
+                    told.add(choice)
+                    said = choice.delta
+                    if said is None:
+                        continue
+                    if said.content:
+                        yield Delta(said.content)
+                    elif said.reasoning_content or said.reasoning or said.tool_calls:
+                        yield Progress()
+        if told.finish_reason and told.usage:  # a clean end after the closing usage chunk is proof as well
+            yield told.end(self.spec.id)
+            return
+        raise AttemptFailed(
+            FailureKind.TRUNCATED, f"the answer of {self.spec.id} ended without `finish_reason` and `[DONE]`"
+        )
+
+    def _buffered(self, body: bytes) -> list[Chunk]:
+        """A server that ignores `stream` answers in one piece."""
+        found, told = self._parse(body), _Told()
+        told.usage = found.usage
+        if not found.choices:
+            raise AttemptFailed(FailureKind.PROTOCOL, f"{self.spec.id} answered without any choice")
+        told.add(found.choices[0])
+        said = found.choices[0].message
+        return [*([Delta(said.content)] if said and said.content else []), told.end(self.spec.id)]
+
+    def _parse(self, raw: bytes) -> _Chunk:
+        try:
+            found = _CHUNK.decode(raw)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise AttemptFailed(
+                FailureKind.PROTOCOL, f"{self.spec.id} sent an event that is no valid chunk: {error}", cause=error
+            ) from error
+        if found.error is not None:
+            raise classify(200, raw, model_id=self.spec.id, secret=self._key)
+        return found
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.spec.name,
+            "messages": [_message(message) for message in request.messages],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        # OpenAI's own service renamed the limit; the compatible ones mostly know the old name only.
+        limit = "max_completion_tokens" if "api.openai.com" in self._url else "max_tokens"
+        wishes = {
+            limit: request.max_tokens,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "seed": request.seed,
+            "stop": list(request.stop) or None,
+        }
+        body.update((name, value) for name, value in wishes.items() if value is not None)
+        if request.tools:
+            body["tools"] = function_tools(request.tools)
+            if request.tool_choice:
+                body["tool_choice"] = _tool_choice(request.tool_choice)
+        if request.response_format:
+            body["response_format"] = _response_format(request.response_format)
+        if request.logprobs:
+            body |= {"logprobs": True, "top_logprobs": request.logprobs}
+        return body | request.provider_options
+
+    def state(self) -> ModelState:
+        """A service behind an address is taken to be loaded."""
+        return ModelState(loaded=True, window=self.spec.window)
+
+    async def close(self) -> None:
+        """The connections belong to the transport."""
+
+
+class _Told:
+    """What an answer told besides its text, gathered until the end."""
+
+    def __init__(self) -> None:
+        self.finish_reason: str | None = None
+        self.usage: _Usage | None = None
+        self._pieces: dict[int, tuple[str, str, list[str]]] = {}
+        self._logprobs: list[dict[str, Any]] = []
+
+    def add(self, choice: _Choice) -> None:
+        if choice.finish_reason:
+            self.finish_reason = choice.finish_reason
+        if choice.logprobs and choice.logprobs.content:
+            self._logprobs.extend(choice.logprobs.content)
+        said = choice.delta or choice.message
+        for number, piece in enumerate((said.tool_calls if said else None) or ()):
+            self._add_piece(piece, number if choice.message else piece.index)
+
+    def _add_piece(self, piece: _ToolPiece, index: int) -> None:
+        call_id, name, arguments = self._pieces.get(index, ("", "", []))
+        function = piece.function or _Function()
+        arguments.append(function.arguments or "")
+        self._pieces[index] = (piece.id or call_id, function.name or name, arguments)
+
+    def end(self, model_id: str) -> End:
+        if not self.finish_reason:
+            raise AttemptFailed(FailureKind.TRUNCATED, f"the answer of {model_id} ended without a `finish_reason`")
+        calls = tuple(
+            ToolCall(call_id or f"call_{index}", name, "".join(arguments))
+            for index, (call_id, name, arguments) in sorted(self._pieces.items())
+        )
+        usage = self.usage or _Usage()
+        cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
+        return End(
+            {"function_call": "tool_calls"}.get(self.finish_reason, self.finish_reason),
+            Usage(usage.prompt_tokens, usage.completion_tokens, cached),
+            calls,
+            tuple(self._logprobs),
+        )
+
+
+def _message(message: Message) -> dict[str, Any]:
+    made: dict[str, Any] = {"role": message.role}
+    if message.images:
+        parts: list[dict[str, Any]] = [{"type": "text", "text": safe(message.text)}] if message.text else []
+        made["content"] = parts + [
+            {"type": "image_url", "image_url": {"url": _image_url(image)}} for image in message.images
+        ]
+    else:
+        made["content"] = safe(message.text)
+    if message.tool_calls:
+        made["content"] = made["content"] or None
+        made["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id:
+        made["tool_call_id"] = message.tool_call_id
+    return made
+
+
+def _image_url(image: Image) -> str:
+    return image.url or f"data:{image.media_type or 'image/png'};base64,{image.data}"
+
+
+def _tool_choice(choice: str) -> str | dict[str, Any]:
+    return choice if choice in ("auto", "none", "required") else {"type": "function", "function": {"name": choice}}
+
+
+def _response_format(wish: ResponseFormat) -> dict[str, Any]:
+    if wish.kind == "json_object" or wish.schema is None:
+        return {"type": "json_object"}
+    return {"type": "json_schema", "json_schema": {"name": wish.name, "schema": wish.schema, "strict": True}}

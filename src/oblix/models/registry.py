@@ -1,0 +1,98 @@
+"""One row per provider: data with lazy class paths, so that no provider is imported before it is hooked."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
+
+from oblix.types.spec import Capability, Place
+
+Wire = Literal["ollama", "openai", "claude", "embedded"]
+CLASSES: dict[Wire, str] = {
+    "ollama": "oblix.models.ollama:OllamaModel",
+    "openai": "oblix.models.openai:OpenAIModel",
+    "claude": "oblix.models.claude:ClaudeModel",
+    "embedded": "oblix.models.embedded:EmbeddedModel",
+}
+_CHAT: frozenset[Capability] = frozenset({"tools", "vision", "json", "logprobs"})
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """What is known of a provider.
+
+    Attributes:
+        name: First half of a model id.
+        wire: The protocol that it speaks.
+        place: Where its models run unless declared otherwise; a provider whose `place` is `edge` is checked by its address.
+        endpoint: Base address when none is given.
+        endpoint_env: Environment variable that replaces that address.
+        key_env: Environment variables that may hold the key, first match wins; empty when it needs none.
+        prices: Its name in the price catalogue, if it is there.
+    """
+
+    name: str
+    wire: Wire
+    place: Place
+    endpoint: str | None = None
+    _: KW_ONLY
+    endpoint_env: str | None = None
+    key_env: tuple[str, ...] = ()
+    prices: str | None = None
+    capabilities: frozenset[Capability] = _CHAT
+
+
+def _cloud(name: str, endpoint: str, key_env: str, prices: str | None = None) -> Provider:
+    return Provider(name, "openai", "cloud", endpoint, key_env=(key_env,), prices=prices or name)
+
+
+def _server(name: str, port: int) -> Provider:
+    return Provider(name, "openai", "edge", f"http://localhost:{port}/v1")
+
+
+# Addresses and ports as each service documents them (2026-11).
+PROVIDERS: dict[str, Provider] = {
+    row.name: row
+    for row in (
+        Provider(
+            "ollama",
+            "ollama",
+            "edge",
+            "http://localhost:11434",
+            endpoint_env="OLLAMA_HOST",
+            key_env=("OLLAMA_API_KEY",),
+        ),
+        Provider("embedded", "embedded", "edge", capabilities=frozenset({"tools", "json", "logprobs"})),
+        Provider(
+            "openai",
+            "openai",
+            "cloud",
+            "https://api.openai.com/v1",
+            endpoint_env="OPENAI_BASE_URL",
+            key_env=("OPENAI_API_KEY",),
+            prices="openai",
+        ),
+        Provider(
+            "claude",
+            "claude",
+            "cloud",
+            "https://api.anthropic.com",
+            endpoint_env="ANTHROPIC_BASE_URL",
+            key_env=("ANTHROPIC_API_KEY",),
+            prices="anthropic",
+            capabilities=frozenset({"tools", "vision", "json"}),
+        ),
+        _cloud("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+        _cloud("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+        _cloud("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+        _cloud("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+        _cloud("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
+        _cloud("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+        _cloud("xai", "https://api.x.ai/v1", "XAI_API_KEY", "x-ai"),
+        _cloud("gemini", "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", "google"),
+        _cloud("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
+        _server("lmstudio", 1234),
+        _server("llamacpp", 8080),
+        _server("vllm", 8000),
+    )
+}

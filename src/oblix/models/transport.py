@@ -1,0 +1,273 @@
+"""The one place that sends prompts: connections, caps, error mapping, and the egress guard before every socket.
+
+Two lanes never share a connection: `edge` ignores proxies and refuses addresses away from home, `cloud` honours proxies.
+Redirects are never followed (a key would travel with them), no cookie is kept. aiohttp is imported at first use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from oblix._version import __version__
+from oblix.errors import AttemptFailed, FailureKind
+from oblix.types.spec import ModelSpec, Place
+
+if TYPE_CHECKING:
+    import aiohttp
+
+MAX_ERROR_BODY = 64 << 10  # bytes; an error text longer than this is cut
+KEEP_ALIVE = (
+    4.0  # seconds; below uvicorn's and node's 5 s, so that we never reuse a connection that the peer is closing
+)
+END_GRACE = 1.0  # seconds for the end of the body after the proof of completion; then the connection is dropped
+_NO_WAY_OUT = {
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.EADDRNOTAVAIL,
+    errno.EHOSTDOWN,
+    errno.ENONET,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to send: asked for before a name is even resolved. A private prompt has leave for the edge only."""
+
+    spec: ModelSpec
+    private: bool
+
+    def check(self) -> None:
+        """Raise `AttemptFailed(policy)` where a private prompt would leave home."""
+        if self.private and self.spec.place != "edge":
+            raise AttemptFailed(
+                FailureKind.POLICY, f"a private prompt may not be sent to {self.spec.id}, which is a cloud model"
+            )
+
+
+class Answer:
+    """An HTTP answer whose body is read in pieces. Always `close()` it; only a body read to its end keeps the connection."""
+
+    def __init__(self, response: aiohttp.ClientResponse, spec: ModelSpec) -> None:
+        self._response = response
+        self._spec = spec
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.content_type = response.content_type
+
+    async def next(self) -> bytes:
+        """The next piece of the body, `b""` at its end.
+
+        Raises:
+            AttemptFailed: `truncated`, when the connection breaks before the body's end.
+        """
+        try:
+            return await self._response.content.readany()
+        except _foreign() as error:
+            raise _translate(error, self._spec, answered=True) from error
+
+    async def read(self, cap: int = MAX_ERROR_BODY) -> bytes:
+        """The body, up to `cap` bytes."""
+        parts, size = [], 0
+        while size < cap and (piece := await self.next()):
+            parts.append(piece)
+            size += len(piece)
+        return b"".join(parts)[:cap]
+
+    async def finish(self) -> None:
+        """After the proof of completion: read what is left, so that the connection can be used again. Never fails."""
+        content = self._response.content
+        if content.at_eof():
+            return
+        try:
+            async with asyncio.timeout(END_GRACE):
+                while await content.readany():
+                    pass
+        except _foreign():
+            return  # the answer is whole; close() drops a connection that cannot be kept
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, else drop it, which stops the peer's work."""
+        if self._response.content.at_eof() and self._response.content.exception() is None:
+            self._response.release()
+        else:
+            self._response.close()
+
+
+class Transport:
+    """The connections of one client, on one event loop."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Place, aiohttp.ClientSession] = {}
+
+    async def post(
+        self,
+        url: str,
+        *,
+        body: bytes,
+        permit: Permit,
+        headers: Mapping[str, str] | None = None,
+        connect_timeout: float = 5.0,
+    ) -> Answer:
+        """Send a JSON body and give the answer as soon as its headers are there.
+
+        Args:
+            connect_timeout: Seconds for name look-up and connection; what comes after is the caller's to time.
+
+        Raises:
+            AttemptFailed: of the kind that fits, `policy` when the guard refuses.
+        """
+        return await self._send("POST", url, body, permit, headers, connect_timeout)
+
+    async def get(
+        self, url: str, *, permit: Permit, headers: Mapping[str, str] | None = None, connect_timeout: float = 2.0
+    ) -> Answer:
+        """Ask without a body; otherwise as `post`."""
+        return await self._send("GET", url, None, permit, headers, connect_timeout)
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        permit: Permit,
+        headers: Mapping[str, str] | None,
+        connect_timeout: float,
+    ) -> Answer:
+        permit.check()
+        session = self._lanes.get(permit.spec.place) or self._open(permit.spec.place)
+        import aiohttp
+
+        try:
+            response = await session.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout),
+            )
+        except _foreign() as error:
+            raise _translate(error, permit.spec, answered=False) from error
+        if 300 <= response.status < 400 or response.headers.get("content-encoding", "identity") != "identity":
+            response.close()
+            raise _off_protocol(response, permit.spec)
+        return Answer(response, permit.spec)
+
+    def _open(self, place: Place) -> aiohttp.ClientSession:
+        import aiohttp
+
+        from oblix.models.resolver import Resolver
+
+        session = self._lanes[place] = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0, resolver=Resolver(home_only=place == "edge"), ttl_dns_cache=30, keepalive_timeout=KEEP_ALIVE
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=place == "cloud",
+            auto_decompress=False,  # no compression, no compression bombs
+            headers={
+                "User-Agent": f"oblix/{__version__}",
+                "Accept-Encoding": "identity",
+                "Content-Type": "application/json",
+            },
+        )
+        return session
+
+    async def close(self) -> None:
+        """Close every connection."""
+        lanes, self._lanes = list(self._lanes.values()), {}
+        for session in lanes:
+            await session.close()
+
+    def abandon(self) -> None:
+        """Let go of everything without a running loop, quietly: for a program that leaves without `shutdown`."""
+        lanes, self._lanes = list(self._lanes.values()), {}
+        for session in lanes:
+            connector = session.connector
+            session.detach()
+            if connector is not None:
+                connector._close()
+
+
+@cache
+def _foreign() -> tuple[type[Exception], ...]:
+    """What aiohttp and the system raise. `HttpProcessingError` stands outside of aiohttp's own tree."""
+    import aiohttp
+    from aiohttp.http_exceptions import HttpProcessingError
+
+    return (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
+
+
+def _off_protocol(response: aiohttp.ClientResponse, spec: ModelSpec) -> AttemptFailed:
+    to = urlsplit(response.headers.get("location", "")).netloc
+    what = f"redirects to {to or 'elsewhere'}" if response.status < 400 else "compresses its answer unasked"
+    return AttemptFailed(
+        FailureKind.PROTOCOL,
+        f"{spec.id} at {spec.endpoint} {what} (HTTP {response.status}), which is never followed",
+        status=response.status,
+        hint="Give the final address as `endpoint`; a captive portal or proxy may also answer in its place.",
+    )
+
+
+def _translate(error: BaseException, spec: ModelSpec, *, answered: bool) -> AttemptFailed:
+    """Every exception of aiohttp and the system, as a failure of a named kind. `answered`: the headers had come."""
+    import aiohttp
+
+    if isinstance(error, AttemptFailed):
+        return error
+    at = f"'{spec.id}' at {spec.endpoint}"
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError | TimeoutError):
+        return _not_connected(error, at, spec)
+    if answered and isinstance(error, aiohttp.ClientError | OSError):
+        return AttemptFailed(FailureKind.TRUNCATED, f"the answer of {at} broke off: {_words(error)}", cause=error)
+    if isinstance(error, aiohttp.InvalidURL | ValueError) and not isinstance(error, aiohttp.ClientPayloadError):
+        return AttemptFailed(
+            FailureKind.BAD_REQUEST, f"{spec.endpoint!r} is no usable address for {spec.id}: {error}", cause=error
+        )
+    if isinstance(error, aiohttp.ClientResponseError):
+        return AttemptFailed(
+            FailureKind.PROTOCOL, f"{at} does not answer in HTTP as it should: {_words(error)}", cause=error
+        )
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return AttemptFailed(
+            FailureKind.CONNECT, f"{at} dropped the connection before it answered: {_words(error)}", cause=error
+        )
+    return AttemptFailed(FailureKind.INTERNAL, f"{at}: {type(error).__name__}: {error}", cause=error)
+
+
+def _not_connected(error: Any, at: str, spec: ModelSpec) -> AttemptFailed:
+    import aiohttp
+
+    from oblix.models.resolver import NotAtHome
+
+    kind, why, hint = FailureKind.CONNECT, _words(error), None
+    number = getattr(error, "errno", None)
+    if isinstance(error.__cause__, NotAtHome) or isinstance(getattr(error, "os_error", None), NotAtHome):
+        kind, why = FailureKind.POLICY, "the name leads to an address away from home"
+        hint = "If the server is not yours, hook it with place='cloud'."
+    elif isinstance(error, aiohttp.ClientConnectorDNSError):
+        kind, why = FailureKind.DNS, "its name cannot be looked up"
+    elif isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
+        kind, why = FailureKind.TLS, f"no trusted connection: {_words(error)}"
+    elif isinstance(error, TimeoutError) or number == errno.ETIMEDOUT:
+        kind, why = FailureKind.TIMEOUT_CONNECT, "no connection within its time"
+    elif number in _NO_WAY_OUT:
+        kind, why = FailureKind.LOCAL_NETWORK, "the network is unreachable from here"
+    elif number == errno.ECONNREFUSED:
+        why = "connection refused"
+        hint = "Start it with `ollama serve`, or give the right `endpoint`." if spec.provider == "ollama" else None
+    return AttemptFailed(kind, f"no answer from {at}: {why}", hint=hint, cause=error)
+
+
+def _words(error: BaseException) -> str:
+    inner = getattr(error, "os_error", None) or error
+    text = getattr(inner, "strerror", None) or str(inner)
+    return str(text) or type(error).__name__

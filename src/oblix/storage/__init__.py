@@ -1,0 +1,1 @@
+"""The cellar: one SQLite file, numbered migrations."""

@@ -1,0 +1,110 @@
+"""The log of decisions and their outcomes: appended to, never changed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from oblix.storage.sqlite import open_file
+
+if TYPE_CHECKING:
+    import apsw
+
+PATIENCE = 2.0  # seconds that a write waits for other processes
+CHECKPOINT_EVERY = 1000  # writes; the checkpoint syncs the disk, so it runs on a thread of its own
+_ENCODER = msgspec.json.Encoder(enc_hook=str)  # an agent's metrics may hold anything
+
+
+class DecisionLog:
+    """Append-only. Writes run on the caller's thread: one row in WAL mode is a copy into the page cache (15 to 30 µs)."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = path
+        self._db: apsw.Connection | None = None
+        self._writes = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file is open."""
+        return self._db is not None
+
+    def open(self) -> None:
+        """Open the file. Blocks for some milliseconds: run it in a thread."""
+        if self._db is None:
+            db = open_file(self._path)
+            db.set_busy_timeout(0)  # from here on waiting is the caller's, without blocking its loop
+            self._db = db
+
+    async def write_decision(self, decision_id: str, at: float, record: dict[str, Any], facts: Any) -> None:
+        """Write a decision down, before anything is sent.
+
+        Args:
+            record: `Decision.to_dict()`.
+            facts: What it was decided on.
+
+        Raises:
+            apsw.Error: The file could not be written (full disk, locked for longer than 2 s).
+        """
+        row = (decision_id, at, _ENCODER.encode(record), _ENCODER.encode(facts))
+        await self._insert("INSERT INTO decision VALUES (?, ?, ?, ?)", row)
+
+    async def write_outcome(self, decision_id: str, at: float, record: dict[str, Any]) -> None:
+        """Append what became of it."""
+        await self._insert("INSERT INTO outcome VALUES (?, ?, ?)", (decision_id, at, _ENCODER.encode(record)))
+
+    async def _insert(self, statement: str, row: tuple[Any, ...]) -> None:
+        import apsw
+
+        if self._db is None:
+            await asyncio.to_thread(self.open)
+        assert self._db is not None
+        waited = 0.0
+        while True:
+            try:
+                self._db.execute(statement, row)
+                break
+            except apsw.BusyError:
+                if waited >= PATIENCE:
+                    raise
+                await asyncio.sleep(0.005)
+                waited += 0.005
+        self._writes += 1
+        if self._writes % CHECKPOINT_EVERY == 0 and str(self._path) != ":memory:":
+            await asyncio.to_thread(self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        import apsw
+
+        db = apsw.Connection(str(self._path))
+        try:
+            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        finally:
+            db.close()
+
+    def find(self, decision_id: str) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
+        """A decision and its outcome by id, by the unique start of an id, or the latest one by `"last"`."""
+        self.open()
+        assert self._db is not None
+        if decision_id == "last":
+            rows = list(self._db.execute("SELECT id, record FROM decision ORDER BY id DESC LIMIT 1"))
+        else:
+            low = decision_id.upper()
+            rows = list(
+                self._db.execute("SELECT id, record FROM decision WHERE id >= ? AND id < ? LIMIT 2", (low, low + "~"))
+            )
+        if len(rows) != 1:
+            return None
+        found, record = rows[0]
+        outcome = self._db.execute(
+            "SELECT record FROM outcome WHERE decision_id = ? ORDER BY at DESC LIMIT 1", (found,)
+        ).fetchone()
+        return msgspec.json.decode(record), msgspec.json.decode(outcome[0]) if outcome else None
+
+    def close(self) -> None:
+        """Close the file."""
+        db, self._db = self._db, None
+        if db is not None:
+            db.close()

@@ -1,0 +1,81 @@
+"""The SQLite file: opened once, migrated step by step, shared by several processes in WAL mode.
+
+apsw bundles a SQLite newer than 3.51.3; older ones can corrupt a WAL database that several processes use.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oblix.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import apsw
+
+# Each step takes the file from version N to N + 1 and is never changed afterwards.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE decision (
+        id TEXT PRIMARY KEY,           -- sorts by time
+        at REAL NOT NULL,              -- seconds since the epoch
+        record BLOB NOT NULL,          -- JSON, the decision as `Decision.to_dict` gives it
+        facts BLOB NOT NULL            -- JSON, what it was decided on; features of the prompt, never the prompt
+    ) WITHOUT ROWID;
+    CREATE TABLE outcome (
+        decision_id TEXT NOT NULL,
+        at REAL NOT NULL,
+        record BLOB NOT NULL           -- JSON: attempts, usage, how it ended
+    );
+    CREATE INDEX outcome_of ON outcome (decision_id);
+    """,
+)
+
+
+def open_file(path: Path | str) -> apsw.Connection:
+    """Open (and create) the file, bring it to the newest version.
+
+    Raises:
+        ConfigurationError: The file cannot be opened, is no database, or was written by a newer Oblix.
+    """
+    import apsw
+
+    try:
+        if str(path) != ":memory:":
+            Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        db = apsw.Connection(str(path))
+        db.set_busy_timeout(2000)
+        # NORMAL: a power cut may cost the last rows, never the file; a crash of the program costs nothing. The log is no ledger.
+        db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0")
+        _migrate(db, path)
+    except (apsw.Error, OSError) as error:
+        raise ConfigurationError(
+            f"The data file {str(path)!r} cannot be used: {error}",
+            hint="Move it away, or set OBLIX_HOME to another folder.",
+            cause=error,
+        ) from None
+    return db
+
+
+def _migrate(db: apsw.Connection, path: Path | str) -> None:
+    if _version(db) == len(MIGRATIONS):
+        return
+    db.execute("BEGIN IMMEDIATE")  # another process may be doing the same
+    try:
+        found = _version(db)
+        if found > len(MIGRATIONS):
+            raise ConfigurationError(
+                f"The data file {str(path)!r} was written by a newer Oblix (schema {found}, this one knows {len(MIGRATIONS)}).",
+                hint="Update openoblix, or set OBLIX_HOME to another folder.",
+            )
+        for step in MIGRATIONS[found:]:
+            db.execute(step)
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _version(db: apsw.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])  # type: ignore[index]

@@ -1,0 +1,470 @@
+"""Loading, cancelling, crashing, idling, closing: the life of the engine's process."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from oblix.errors import AttemptFailed, FailureKind
+from oblix.types.chunk import Delta, Progress
+
+if TYPE_CHECKING:
+    from tests.models.embedded.conftest import Bench
+
+pytestmark = pytest.mark.engine
+Gone = Callable[[int], Awaitable[None]]
+ENDLESS = {"ignore_eos": True}
+
+STREAMING = """
+import asyncio, sys
+from oblix.models.base import Call
+from oblix.models.embedded import EmbeddedModel
+from oblix.types.messages import Message
+from oblix.types.request import Request
+from oblix.types.spec import ModelSpec
+
+class Watch:
+    def reached(self, phase): pass
+
+async def main():
+    model = EmbeddedModel(ModelSpec("embedded:x", "embedded", sys.argv[1], "edge"), threads=1, window=2048, slots=1)
+    request = Request("r", (Message("user", "Hi."),), max_tokens=2000, provider_options={"ignore_eos": True})
+    said = False
+    async for chunk in model.stream(request, Call(Watch())):
+        if not said:
+            print(*model.state().processes, flush=True)
+            said = True
+            if "leave" in sys.argv:
+                break
+    if "leave" in sys.argv:
+        return model
+
+kept = asyncio.run(main())
+print("ended", flush=True)
+sys.stdin.read()
+"""
+
+
+def start(weights: str, *words: str) -> tuple[subprocess.Popen[str], int]:
+    """Another Python process that streams; and the process id of its engine."""
+    other = subprocess.Popen(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", STREAMING, weights, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout is not None
+    return other, int(other.stdout.readline())
+
+
+def finish(other: subprocess.Popen[str]) -> str:
+    out, err = other.communicate(timeout=60)
+    del out
+    return err
+
+
+def test_leaving_while_it_writes_frees_the_only_slot(bench: Bench) -> None:
+    async def run() -> tuple[float, float]:
+        model = bench.model(window=2048)
+        request = bench.request("Write a long story.", max_tokens=1900, provider_options=ENDLESS)
+        try:
+            stream = model.stream(request, bench.call())
+            times = []
+            async for chunk in stream:
+                if isinstance(chunk, Delta):
+                    times.append(time.monotonic())
+                if len(times) == 20:
+                    break
+            await stream.aclose()
+            left = time.monotonic()
+            await bench.answer(model)
+            return time.monotonic() - left, (times[-1] - times[0]) / 19
+        finally:
+            await model.close()
+
+    waited, token = asyncio.run(run())
+    # 1,880 tokens were left to write; the short answer reads about 35 and writes 8.
+    assert waited < 300 * token, f"waited as long as {waited / token:.0f} tokens take"
+
+
+def test_leaving_while_it_reads_frees_the_only_slot_within_about_a_batch(bench: Bench) -> None:
+    async def run() -> tuple[float, float]:
+        model = bench.model(window=4096)
+        try:
+            await bench.answer(model)
+            stream = model.stream(bench.request("word " * 3600), bench.call())
+            times = []
+            async for chunk in stream:
+                assert isinstance(chunk, Progress)
+                times.append(time.monotonic())
+                if len(times) == 5:
+                    break
+            batch = (times[-1] - times[1]) / 3
+            await stream.aclose()
+            left = time.monotonic()
+            await bench.answer(model, bench.request(max_tokens=1))
+            return time.monotonic() - left, batch
+        finally:
+            await model.close()
+
+    waited, batch = asyncio.run(run())
+    # About 53 batches of the long prompt were left to read; the short one needs one of its own.
+    assert waited < 15 * batch, f"waited {waited / batch:.1f} batches"
+
+
+def test_cancelling_the_task_frees_the_slot_and_travels_on(bench: Bench) -> None:
+    async def run() -> None:
+        model = bench.model(window=2048)
+        begun = asyncio.Event()
+
+        async def endless() -> None:
+            request = bench.request("Write.", max_tokens=1900, provider_options=ENDLESS)
+            async for _ in model.stream(request, bench.call()):
+                begun.set()
+
+        try:
+            task = asyncio.create_task(endless())
+            await asyncio.wait_for(begun.wait(), 60)
+            waiting = asyncio.create_task(bench.answer(model))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert (await waiting).end
+        finally:
+            await model.close()
+
+    asyncio.run(run())
+
+
+def test_one_who_waits_for_a_slot_may_leave(bench: Bench) -> None:
+    async def run() -> None:
+        model = bench.model(window=2048)
+        stream = model.stream(bench.request("Write.", max_tokens=1900, provider_options=ENDLESS), bench.call())
+        try:
+            await anext(stream)
+            waiting = [asyncio.create_task(bench.answer(model)) for _ in range(3)]
+            await asyncio.sleep(0.05)
+            waiting[0].cancel()
+            await stream.aclose()
+            assert (await waiting[1]).end
+            assert (await waiting[2]).end
+            assert waiting[0].cancelled()
+        finally:
+            await model.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_a_crash_fails_the_attempt_and_the_next_request_starts_anew(bench: Bench, number: signal.Signals) -> None:
+    async def run() -> tuple[AttemptFailed, int, int]:
+        model = bench.model(window=2048)
+        try:
+            stream = model.stream(bench.request("Write.", max_tokens=1900, provider_options=ENDLESS), bench.call())
+            await anext(stream)
+            first = bench.pid(model)
+            os.kill(first, number)
+            with pytest.raises(AttemptFailed) as failed:
+                async with asyncio.timeout(30):
+                    async for _ in stream:
+                        pass
+            assert model.state().loaded is False
+            assert model.state().processes == frozenset()
+            assert (await bench.answer(model)).end
+            return failed.value, first, bench.pid(model)
+        finally:
+            await model.close()
+
+    failed, first, second = asyncio.run(run())
+    assert failed.kind is FailureKind.ENGINE_CRASH
+    assert number.name in failed.message
+    assert failed.hint
+    assert first != second
+
+
+def test_a_crash_wakes_those_who_wait_and_they_are_answered_by_the_next_engine(bench: Bench) -> None:
+    async def run() -> None:
+        model = bench.model(window=2048)
+        stream = model.stream(bench.request("Write.", max_tokens=1900, provider_options=ENDLESS), bench.call())
+        try:
+            await anext(stream)
+            waiting = [asyncio.create_task(bench.answer(model)) for _ in range(3)]
+            await asyncio.sleep(0.05)
+            os.kill(bench.pid(model), signal.SIGKILL)
+            with pytest.raises(AttemptFailed):
+                async for _ in stream:
+                    pass
+            for task in waiting:
+                assert (await task).end
+        finally:
+            await model.close()
+
+    asyncio.run(run())
+
+
+def test_a_crash_leaves_no_folder_behind(bench: Bench) -> None:
+    async def run() -> None:
+        model = bench.model()
+        await bench.answer(model)
+        os.kill(bench.pid(model), signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while set(Path(tempfile.gettempdir()).glob("oblix-engine-*")) - before:
+                await asyncio.sleep(0.02)
+        await model.close()
+
+    before = set(Path(tempfile.gettempdir()).glob("oblix-engine-*"))
+    asyncio.run(run())
+
+
+def test_many_who_wait_share_one_load(bench: Bench) -> None:
+    async def run() -> set[int]:
+        model = bench.model(slots=2)
+        try:
+            children: set[int] = set()
+            tasks = [asyncio.create_task(bench.answer(model)) for _ in range(6)]
+            while not all(task.done() for task in tasks):
+                children |= {child.pid for child in psutil.Process().children()}
+                await asyncio.sleep(0.01)
+            for task in tasks:
+                assert task.result().end
+            return children
+        finally:
+            await model.close()
+
+    before = {child.pid for child in psutil.Process().children()}
+    assert len(asyncio.run(run()) - before) == 1
+
+
+def test_a_load_goes_on_when_its_first_caller_leaves(bench: Bench) -> None:
+    async def run() -> None:
+        model = bench.model()
+        try:
+            first = asyncio.create_task(bench.answer(model))
+            while not model.state().processes:
+                await asyncio.sleep(0.005)
+            pid = bench.pid(model)
+            assert model.state().loaded is False
+            first.cancel()
+            await asyncio.wait({first})
+            assert (await bench.answer(model)).end
+            assert bench.pid(model) == pid
+        finally:
+            await model.close()
+
+    asyncio.run(run())
+
+
+def test_an_idle_engine_gives_its_memory_back_and_comes_again(bench: Bench, gone: Gone) -> None:
+    async def run() -> None:
+        model = bench.model(idle_unload=0.3)
+        try:
+            await bench.answer(model)
+            pid = bench.pid(model)
+            assert model.state().loaded
+            assert psutil.Process(pid).memory_info().rss > 100 << 20
+            await gone(pid)
+            assert model.state().loaded is False
+            assert (await bench.answer(model)).phases == ["load", "first_token"]
+        finally:
+            await model.close()
+
+    asyncio.run(run())
+
+
+def test_an_engine_at_work_is_not_idle(bench: Bench) -> None:
+    async def run() -> None:
+        model = bench.model(idle_unload=0.05)
+        try:
+            request = bench.request("Write.", max_tokens=60, provider_options=ENDLESS)
+            assert (await bench.answer(model, request)).end.finish_reason == "length"
+        finally:
+            await model.close()
+
+    asyncio.run(run())
+
+
+def test_constructing_touches_nothing_and_closing_an_unused_model_neither(bench: Bench) -> None:
+    async def run() -> None:
+        model = bench.model("/no/such/file.gguf")
+        assert model.state().loaded is False
+        assert model.state().processes == frozenset()
+        await model.close()
+
+    asyncio.run(run())
+
+
+def test_closing_ends_the_process_also_in_the_middle_of_an_answer(bench: Bench, gone: Gone) -> None:
+    async def run() -> None:
+        model = bench.model(window=2048)
+        stream = model.stream(bench.request("Write.", max_tokens=1900, provider_options=ENDLESS), bench.call())
+        await anext(stream)
+        pid = bench.pid(model)
+        await model.close()
+        await gone(pid)
+        with pytest.raises(AttemptFailed) as failed:
+            async for _ in stream:
+                pass
+        assert failed.value.kind is FailureKind.CANCELLED
+        await model.close()
+
+    asyncio.run(run())
+
+
+def test_closing_while_it_loads_ends_the_load(bench: Bench, gone: Gone) -> None:
+    async def run() -> None:
+        model = bench.model()
+        task = asyncio.create_task(bench.answer(model))
+        while not model.state().processes:
+            await asyncio.sleep(0.002)
+        pid = bench.pid(model)
+        await model.close()
+        await gone(pid)
+        with pytest.raises((AttemptFailed, asyncio.CancelledError)):
+            await task
+
+    asyncio.run(run())
+
+
+def test_a_model_serves_one_event_loop_after_another(bench: Bench, gone: Gone) -> None:
+    model = bench.model()
+
+    async def run() -> int:
+        await bench.answer(model)
+        return bench.pid(model)
+
+    first = asyncio.run(run())  # without close: the end of the loop ends the process
+    asyncio.run(gone(first))
+
+    async def run_and_close() -> int:
+        pid = await run()
+        await model.close()
+        return pid
+
+    second = asyncio.run(run_and_close())
+    assert first != second
+    gc.collect()
+
+
+def test_a_killed_parent_takes_its_engine_along(bench: Bench, gone: Gone) -> None:
+    other, engine = start(bench.weights)
+    other.kill()
+    finish(other)
+    asyncio.run(gone(engine))
+
+
+def test_ctrl_c_ends_parent_and_engine_quietly(bench: Bench, gone: Gone) -> None:
+    other, engine = start(bench.weights)
+    other.send_signal(signal.SIGINT)
+    said = finish(other)
+    asyncio.run(gone(engine))
+    assert "ResourceWarning" not in said
+    assert "never retrieved" not in said
+    assert said.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_a_loop_that_ends_without_close_ends_the_engine_quietly(bench: Bench, gone: Gone) -> None:
+    other, engine = start(bench.weights, "leave")
+    assert other.stdout is not None
+    assert other.stdout.readline() == "ended\n"  # the process lives on, and so does the model object
+    asyncio.run(gone(engine))
+    assert finish(other) == ""
+    assert other.returncode == 0
+
+
+def test_the_engine_does_not_hear_ctrl_c(bench: Bench) -> None:
+    async def run() -> None:
+        model = bench.model()
+        try:
+            await bench.answer(model)
+            pid = bench.pid(model)
+            assert os.getpgid(pid) != os.getpgid(0)
+            os.kill(pid, signal.SIGINT)
+            assert (await bench.answer(model)).end
+            assert bench.pid(model) == pid
+        finally:
+            await model.close()
+
+    asyncio.run(run())
+
+
+def test_nobody_else_can_talk_to_the_engine(bench: Bench) -> None:
+    async def run() -> None:
+        model = bench.model()
+        try:
+            await bench.answer(model)
+            engine = psutil.Process(bench.pid(model))
+            assert engine.net_connections("inet") == []
+            (sock,) = {c.laddr for c in engine.net_connections("unix") if c.laddr}
+            assert Path(str(sock)).parent.stat().st_mode & 0o077 == 0
+        finally:
+            await model.close()
+        assert not Path(str(sock)).parent.exists()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("kept", [0, 3, 100, 20_000_000, 98_000_000])
+def test_a_file_that_was_cut_off_is_unloadable(bench: Bench, tmp_path: Path, kept: int) -> None:
+    cut = tmp_path / "cut.gguf"
+    with Path(bench.weights).open("rb") as whole:
+        cut.write_bytes(whole.read(kept))
+    fails_unloadable(bench, cut)
+
+
+def test_a_damaged_file_is_unloadable(bench: Bench, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.gguf"
+    whole = bytearray(Path(bench.weights).read_bytes()[:30_000_000])
+    whole[2000:200_000] = b"\xff" * 198_000
+    damaged.write_bytes(whole)
+    fails_unloadable(bench, damaged)
+
+
+def fails_unloadable(bench: Bench, path: Path) -> None:
+    async def run() -> AttemptFailed:
+        model = bench.model(path)
+        try:
+            with pytest.raises(AttemptFailed) as failed:
+                await bench.answer(model)
+            return failed.value
+        finally:
+            await model.close()
+
+    failed = asyncio.run(run())
+    assert failed.kind is FailureKind.MODEL_UNLOADABLE
+    assert failed.hint
+
+
+def test_a_missing_file_is_told_as_missing(bench: Bench, tmp_path: Path) -> None:
+    async def run() -> AttemptFailed:
+        model = bench.model(tmp_path / "none.gguf")
+        with pytest.raises(AttemptFailed) as failed:
+            await bench.answer(model)
+        await model.close()
+        return failed.value
+
+    failed = asyncio.run(run())
+    assert failed.kind is FailureKind.MODEL_MISSING
+    assert "none.gguf" in failed.message
+
+
+def test_importing_loads_neither_the_engine_nor_an_http_client() -> None:
+    program = (
+        "import sys, oblix.models.embedded as e; e.EmbeddedModel; "
+        "assert not {'xllamacpp', 'aiohttp'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
