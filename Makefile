@@ -8,7 +8,7 @@ export SEED
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check seed bench format lock clean weights
+.PHONY: help demo test check seed bench format map lock clean weights
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -61,6 +61,9 @@ bench: $(VENV)/.dev  ## overhead against bare aiohttp and the openai SDK, in one
 format: $(VENV)/.dev  ## put the code into the house style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+map:  ## write docs/map.md anew
+	@$(PYTHON) docs/make_map.py
 
 lock: | $(BIN)/python  ## resolve the requirements again and write the lock files
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet -r requirements/lock.in

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import textwrap
@@ -22,6 +23,7 @@ def main(wanted: Sequence[str]) -> int:
         print(f"seed: cannot run, {reason}")
         print("seed: programs=0 cells=0 ok=0")
         return 1 if os.environ.get("CI") else 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave through the `with` blocks: nothing stays behind
     started = time.monotonic()
     chosen = [cell for cell in cells() if not wanted or cell.program in wanted or cell.condition in wanted]
     results = _run(chosen)

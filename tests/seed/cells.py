@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from .run import PROMPT, Ran
 from .world import MAX_ANSWER, Condition
@@ -42,12 +43,14 @@ class Look:
     Attributes:
         condition: The condition it ran in.
         tokens: The length of a prompt in the server's own tokens.
+        checks: What the agents said before the last prompt, as the decision was written down.
     """
 
     name: str
     condition: Condition
     ran: Ran
     tokens: Callable[[str], int]
+    checks: Mapping[str, Any]
     models: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -71,9 +74,9 @@ class Look:
         return self.condition is Condition.NO_NETWORK
 
 
-def look(name: str, condition: Condition, ran: Ran, tokens: Callable[[str], int]) -> Look:
+def look(name: str, condition: Condition, ran: Ran, *, tokens: Callable[[str], int], checks: Mapping[str, Any]) -> Look:
     """Judge one run."""
-    seen = Look(name, condition, ran, tokens)
+    seen = Look(name, condition, ran, tokens, checks)
     seen.expect(not ran.hung, f"still running after {ran.seconds:.0f} s")
     seen.expect("Traceback" not in ran.stdout + ran.stderr, "a traceback")
     if ANSWERED_BY[name][condition]:
@@ -153,6 +156,10 @@ def _cost(seen: Look) -> None:
         seen.expect(abs(float(percent) - float(spent) / 5 * 100) <= 0.06, f"{percent} % of the budget at ${spent}")
     seen.expect(len(answers) == 3, f"{len(answers)} whole answers, expected 3")
     _cost_total(seen, answers)
+    # That the agent steers shows in the models: without its vote the third query asks for the highest tier.
+    said = seen.checks.get("cost_optimizer", {})
+    told = (said.get("state"), said.get("target"))
+    seen.expect(told == ("budget_available", "local"), f"the program's own agent was heard to say {told}")
 
 
 def _cost_total(seen: Look, answers: Sequence[re.Match[str]]) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from oblix.storage.decisions import DecisionLog
 
 from .cells import Look, look
 from .page import NAMES
 from .run import PROMPT, Ran, Turn, run
-from .world import Condition, World
+from .world import OBLIX_HOME, Condition, World
 
 _TALKS = "offline"  # the program that asks for input
 
@@ -77,11 +81,23 @@ def _run(cell: Cell, arguments: Sequence[str], world: World) -> Look:
             cwd=Path(home),
             script=_script(pull) if talks else (),
         )
+        checks = _last_checks(Path(home))
     killed = world.ollama_was_killed()
     world.network.plug_link()
-    seen = look(cell.program, cell.condition, ran, world.prompt_tokens)
+    seen = look(cell.program, cell.condition, ran, tokens=world.prompt_tokens, checks=checks)
     seen.expect(killed == (cell.condition is Condition.KILLED), f"the Ollama server was killed: {killed}")
     return seen
+
+
+def _last_checks(home: Path) -> dict[str, Any]:
+    """What the agents reported before the last prompt, from the log that the program has left."""
+    kept = home / OBLIX_HOME / "oblix.db"
+    if not kept.exists():
+        return {}
+    with closing(DecisionLog(kept)) as log:
+        found = log.find("last")
+    checks: dict[str, Any] = found[0]["checks"] if found else {}
+    return checks
 
 
 def _script(pull: Callable[[], None] | None) -> list[Turn]:

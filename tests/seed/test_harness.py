@@ -18,11 +18,12 @@ COST = (
     "\n--- Query: {0}\nModel used by orchestration: openai:gpt-3.5-turbo\nBudget status: ${1} spent (of $5.00 total)\n"
     "Budget usage: 0.0%\nwords\n"
 )
+CHECKS = {"cost_optimizer": {"state": "budget_available", "target": "local"}}
 TOTAL = "\n--- Final Budget Status ---\nTotal spend: ${}\nRemaining budget: ${}\n"
 
 
 def judge(name: str, stdout: str, condition: Condition = Condition.ALL_UP, *, stderr: str = "", code: int = 0) -> Look:
-    return look(name, condition, Ran(stdout, stderr, code, 1.0), lambda prompt: 40)
+    return look(name, condition, Ran(stdout, stderr, code, 1.0), tokens=lambda prompt: 40, checks=CHECKS)
 
 
 def test_a_program_is_talked_to_at_its_prompt(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_a_program_that_hangs_is_ended_and_shows_where(tmp_path: Path) -> None:
     ran = run([sys.executable, "hang.py"], env={}, cwd=tmp_path, deadline=0.5)
     assert ran.hung
     assert "hang.py" in ran.stderr
-    assert "still running" in look("basic", Condition.ALL_UP, ran, len).problems[0]
+    assert "still running" in look("basic", Condition.ALL_UP, ran, tokens=len, checks={}).problems[0]
 
 
 def test_what_is_as_it_should_be_is_ok() -> None:

@@ -20,6 +20,7 @@ from oblix.testing.ollama_server import OllamaServer
 
 MAX_ANSWER = 24  # tokens, capped by the servers: the matrix is about who answers
 DIES_AFTER = 5  # tokens
+OBLIX_HOME = "oblix"  # folder inside the home of a program
 READINGS = Path(__file__).with_name("idle_machine.json")
 _PLACEHOLDER = "your_openai_api_key"  # as the page writes it
 _COUNT = """
@@ -106,7 +107,7 @@ class World:
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
             "HOME": str(home),
-            "OBLIX_HOME": str(home / "oblix"),
+            "OBLIX_HOME": str(home / OBLIX_HOME),
             "OBLIX_READINGS": str(READINGS),
             "OPENAI_BASE_URL": f"{self._openai.url}/v1",
             **keys.get(condition, {"OPENAI_API_KEY": self._key}),

@@ -268,6 +268,10 @@ def _not_connected(error: Any, at: str, spec: ModelSpec) -> AttemptFailed:
 
 
 def _words(error: BaseException) -> str:
+    if "ConnectionResetError" in str(error) or isinstance(error, ConnectionResetError):
+        return "connection reset"
+    if type(error).__name__ == "ClientPayloadError":
+        return "the connection ended before the answer did"
     inner = getattr(error, "os_error", None) or error
     text = getattr(inner, "strerror", None) or str(inner)
     return str(text) or type(error).__name__

@@ -90,7 +90,7 @@ class Bench:
 def is_gone(pid: int) -> bool:
     """Whether a process ended; in a container nobody may collect an orphan's status, so a zombie counts."""
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 

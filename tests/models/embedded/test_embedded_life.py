@@ -5,26 +5,27 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
 from oblix.errors import AttemptFailed, FailureKind
-from oblix.types.chunk import Delta, Progress
+from oblix.types.chunk import Chunk, Delta, Progress
 
 if TYPE_CHECKING:
     from tests.models.embedded.conftest import Bench
 
 pytestmark = pytest.mark.engine
-Gone = Callable[[int], Awaitable[None]]
+Gone = Callable[[int], Coroutine[Any, Any, None]]
 ENDLESS = {"ignore_eos": True}
 
 STREAMING = """
@@ -74,6 +75,11 @@ def finish(other: subprocess.Popen[str]) -> str:
     out, err = other.communicate(timeout=60)
     del out
     return err
+
+
+async def drain(stream: AsyncIterator[Chunk]) -> None:
+    async for _ in stream:
+        pass
 
 
 def test_leaving_while_it_writes_frees_the_only_slot(bench: Bench) -> None:
@@ -180,9 +186,7 @@ def test_a_crash_fails_the_attempt_and_the_next_request_starts_anew(bench: Bench
             first = bench.pid(model)
             os.kill(first, number)
             with pytest.raises(AttemptFailed) as failed:
-                async with asyncio.timeout(30):
-                    async for _ in stream:
-                        pass
+                await asyncio.wait_for(drain(stream), 30)
             assert model.state().loaded is False
             assert model.state().processes == frozenset()
             assert (await bench.answer(model)).end
@@ -207,8 +211,7 @@ def test_a_crash_wakes_those_who_wait_and_they_are_answered_by_the_next_engine(b
             await asyncio.sleep(0.05)
             os.kill(bench.pid(model), signal.SIGKILL)
             with pytest.raises(AttemptFailed):
-                async for _ in stream:
-                    pass
+                await drain(stream)
             for task in waiting:
                 assert (await task).end
         finally:
@@ -317,8 +320,7 @@ def test_closing_ends_the_process_also_in_the_middle_of_an_answer(bench: Bench, 
         await model.close()
         await gone(pid)
         with pytest.raises(AttemptFailed) as failed:
-            async for _ in stream:
-                pass
+            await drain(stream)
         assert failed.value.kind is FailureKind.CANCELLED
         await model.close()
 
@@ -334,8 +336,26 @@ def test_closing_while_it_loads_ends_the_load(bench: Bench, gone: Gone) -> None:
         pid = bench.pid(model)
         await model.close()
         await gone(pid)
-        with pytest.raises((AttemptFailed, asyncio.CancelledError)):
+        with pytest.raises(AttemptFailed) as failed:
             await task
+        assert failed.value.kind is FailureKind.CANCELLED
+
+    asyncio.run(run())
+
+
+def test_closing_turns_away_those_who_wait_for_a_slot(bench: Bench) -> None:
+    async def run() -> None:
+        model = bench.model(window=2048)
+        stream = model.stream(bench.request("Write.", max_tokens=1900, provider_options=ENDLESS), bench.call())
+        await anext(stream)
+        waiting = [asyncio.create_task(bench.answer(model)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        await model.close()
+        for task in [*waiting, asyncio.create_task(drain(stream))]:
+            with pytest.raises(AttemptFailed) as failed:
+                await task
+            assert failed.value.kind is FailureKind.CANCELLED
+        assert model.state().processes == frozenset()
 
     asyncio.run(run())
 
@@ -435,6 +455,12 @@ def test_a_damaged_file_is_unloadable(bench: Bench, tmp_path: Path) -> None:
 
 
 def fails_unloadable(bench: Bench, path: Path) -> None:
+    failed = failure_of(bench, path)
+    assert failed.kind is FailureKind.MODEL_UNLOADABLE
+    assert failed.hint
+
+
+def failure_of(bench: Bench, path: Path) -> AttemptFailed:
     async def run() -> AttemptFailed:
         model = bench.model(path)
         try:
@@ -444,9 +470,112 @@ def fails_unloadable(bench: Bench, path: Path) -> None:
         finally:
             await model.close()
 
-    failed = asyncio.run(run())
+    return asyncio.run(run())
+
+
+ENGINE_STAND_IN = """
+import os, sys
+{first}
+sys.path.remove(os.path.dirname(__file__))
+del sys.modules["xllamacpp"]
+import xllamacpp
+"""
+
+
+def with_stand_in(folder: Path, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the child run `first` when it imports the engine; then it gets the real one."""
+    (folder / "xllamacpp.py").write_text(ENGINE_STAND_IN.format(first=first))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+def test_an_engine_that_is_not_installed_is_told_with_the_line_to_install_it(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_stand_in(tmp_path, "raise ModuleNotFoundError('No module named xllamacpp')", monkeypatch)
+    failed = failure_of(bench, Path(bench.weights))
     assert failed.kind is FailureKind.MODEL_UNLOADABLE
-    assert failed.hint
+    assert failed.hint == 'pip install "openoblix[embedded]"'
+
+
+def test_prints_of_native_libraries_do_not_get_into_the_pipe(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_stand_in(tmp_path, "os.write(1, b'out' * 100_000); os.write(2, b'err' * 100_000)", monkeypatch)
+
+    async def run() -> None:
+        model = bench.model()
+        try:
+            assert (await bench.answer(model)).end
+        finally:
+            await model.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("first", "kind", "word"),
+    [
+        ("os.kill(os.getpid(), 9)", FailureKind.ENGINE_CRASH, "SIGKILL"),
+        ("os.kill(os.getpid(), 11)", FailureKind.MODEL_UNLOADABLE, "SIGSEGV"),
+        ("os.write(2, b'the last words'); os._exit(3)", FailureKind.MODEL_UNLOADABLE, "exit code 3; .*the last words"),
+        ("raise KeyError('odd')", FailureKind.MODEL_UNLOADABLE, "KeyError: 'odd'"),
+    ],
+)
+def test_a_death_while_loading_is_told(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, kind: FailureKind, word: str
+) -> None:
+    with_stand_in(tmp_path, first, monkeypatch)
+    failed = failure_of(bench, Path(bench.weights))
+    assert failed.kind is kind
+    assert re.search(word, failed.message, re.DOTALL)
+
+
+def test_memory_does_not_grow_with_every_distinct_prompt(bench: Bench) -> None:
+    async def run() -> list[int]:
+        model = bench.model()
+        sizes = []
+        try:
+            for number in range(14):
+                await bench.answer(model, bench.request(f"{number} " + f"word{number} " * 60, max_tokens=1))
+                sizes.append(psutil.Process(bench.pid(model)).memory_info().rss)
+        finally:
+            await model.close()
+        return sizes
+
+    sizes = asyncio.run(run())
+    # With the engine's own default every prompt of this length keeps about 4 MiB.
+    assert sizes[-1] - sizes[3] < 12 << 20, [size >> 20 for size in sizes]
+
+
+def test_its_threads_do_not_wait_by_spinning(bench: Bench) -> None:
+    async def run() -> dict[str, str]:
+        model = bench.model(threads=None)
+        try:
+            await bench.answer(model)
+            return psutil.Process(bench.pid(model)).environ()
+        finally:
+            await model.close()
+
+    found = asyncio.run(run())
+    assert found["OMP_WAIT_POLICY"] == "passive"
+    assert found["GOMP_SPINCOUNT"] == "0"
+
+
+def test_tokens_are_counted_while_the_only_slot_is_taken_also_beyond_the_window(bench: Bench) -> None:
+    async def run() -> int:
+        model = bench.model()
+        stream = model.stream(bench.request("Write.", max_tokens=900, provider_options=ENDLESS), bench.call())
+        try:
+            await anext(stream)
+            async with asyncio.timeout(30):
+                counted = await model.count_tokens(bench.request("word " * 3000))
+            await anext(stream)
+            return counted
+        finally:
+            await stream.aclose()
+            await model.close()
+
+    assert asyncio.run(run()) > 3000
 
 
 def test_a_missing_file_is_told_as_missing(bench: Bench, tmp_path: Path) -> None:

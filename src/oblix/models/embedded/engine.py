@@ -48,6 +48,7 @@ class Engine:
         self._loading: asyncio.Task[Child] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ending: set[asyncio.Task[None]] = set()
+        self._closings = 0
         self.window: int | None = None
 
     @property
@@ -70,7 +71,10 @@ class Engine:
         Raises:
             AttemptFailed: The weights are missing or cannot be loaded, or `body` holds what cannot be said.
         """
+        closings = self._closings
         while True:
+            if self._closings != closings:
+                raise _closed()
             if not self.loaded or (self._child and self._child.slots.locked()):
                 on_wait()
             child = await self._ready()
@@ -91,6 +95,7 @@ class Engine:
 
     async def close(self) -> None:
         """Give the memory back; a later question loads anew. Takes milliseconds, at most a few seconds."""
+        self._closings += 1
         if self._loop is not asyncio.get_running_loop():
             return  # its own loop ended, and took the process with it
         if self._loading is not None and not self._loading.done():
@@ -110,7 +115,14 @@ class Engine:
         if self._loading is None or self._loading.done():
             self._loading = asyncio.create_task(self._load(), name=f"oblix-load-{self._name}")
             self._loading.add_done_callback(_seen)
-        return await asyncio.shield(self._loading)
+        loading = self._loading
+        try:
+            return await asyncio.shield(loading)
+        except asyncio.CancelledError as exc:
+            task = asyncio.current_task()
+            if loading.cancelled() and task is not None and not task.cancelling():
+                raise _closed() from exc  # it was the load that was cancelled, not the caller
+            raise
 
     async def _load(self) -> Child:
         weights = await asyncio.to_thread(resolve, self._name)
@@ -159,6 +171,10 @@ class Engine:
             task = self._loop.create_task(child.stop())
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
+
+
+def _closed() -> AttemptFailed:
+    return AttemptFailed(FailureKind.CANCELLED, "The embedded model was closed.")
 
 
 def _seen(task: asyncio.Task[Child]) -> None:

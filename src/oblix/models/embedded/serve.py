@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from oblix.errors import ConfigurationError
-from oblix.models.embedded.orphan import exit_at_end_of_input
+from oblix.models.embedded.orphan import command, exit_at_end_of_input
 
 _BATCH = 64  # tokens; short, so that a prompt being read does not hold up the other slots for long
 _NOT_STARTED = "The llama.cpp server was not started."
@@ -110,7 +110,7 @@ class LlamaServer:
         """
         with tempfile.TemporaryFile() as log:
             self._child = child = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                [*self._prefix, sys.executable, "-m", "oblix.models.embedded.serve", *self.options.arguments()],
+                [*self._prefix, *command("oblix.models.embedded.serve", *self.options.arguments())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -229,6 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cannot load {str(options.model)!r}: {exc}", file=sys.stderr)  # noqa: T201 - the parent reads it
         return 1
     print(f"ready {server.listening_address}", flush=True)  # noqa: T201 - this line is the interface
+    os.dup2(2, 1)  # nobody reads on: a native library that printed much would stand still
     threading.Event().wait()
     return 0
 

@@ -20,8 +20,8 @@ from oblix.models.embedded import pipe
 from oblix.models.embedded.orphan import die_with_parent
 from oblix.models.embedded.threads import free_threads
 
-# Tokens read between two looks at the stop flag: a prompt being read is left after at most one batch. Twice as many made
-# reading no quicker (SmolLM2, 1 thread, 2026-10).
+# Tokens read between two looks at the stop flag: a prompt being read is left after at most one batch. 64, 128 and 256 read
+# equally quickly: 122, 129, 118 tokens a second (SmolLM2, 1 thread, busy 2-core machine, 2026-11).
 _BATCH = 64
 _SOCKET = "engine.sock"
 

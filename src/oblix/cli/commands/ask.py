@@ -1,0 +1,74 @@
+"""`oblix PROMPT`: ask, and print the answer as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+import click
+
+from oblix.cli.here import hook_what_is_here
+from oblix.cli.render import note
+from oblix.client import OblixClient
+from oblix.client.client import footer
+from oblix.types.chunk import Reset
+
+
+@click.command("ask")
+@click.argument("words", nargs=-1)
+@click.option("-m", "--model", help="This model (provider:name) and no other.")
+@click.option("-s", "--system", help="A system prompt.")
+@click.option("--private", is_flag=True, help="The prompt never leaves this machine.")
+@click.option("--policy", help="balanced, offline_first, fastest, cheapest, best or private.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Limit of the answer.")
+@click.option("--max-cost", type=click.FloatRange(0), help="Exclude models that would cost more (USD).")
+@click.option(
+    "--deadline", type=click.FloatRange(0.001), default=600.0, show_default=True, help="Seconds for the whole call."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: answer, figures, decision.")
+@click.option("-q", "--quiet", is_flag=True, help="No line about where it ran.")
+def command(  # noqa: PLR0913  one parameter per option
+    words: tuple[str, ...],
+    model: str | None,
+    system: str | None,
+    private: bool,
+    policy: str | None,
+    max_tokens: int | None,
+    max_cost: float | None,
+    deadline: float,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Ask. What is piped in is appended to the prompt."""
+    prompt = " ".join(words)
+    if not sys.stdin.isatty():
+        prompt = f"{prompt}\n\n{sys.stdin.read()}".strip()
+    wishes = {"system": system, "private": private, "policy": policy, "max_cost_usd": max_cost, "on_break": "restart"}
+    given = {name: wish for name, wish in wishes.items() if wish not in (None, False)}
+    asyncio.run(
+        _ask(prompt, model, {**given, "max_tokens": max_tokens, "deadline": deadline}, as_json=as_json, quiet=quiet)
+    )
+
+
+async def _ask(prompt: str, model: str | None, wishes: dict[str, object], *, as_json: bool, quiet: bool) -> None:
+    from oblix.agents import ConnectivityAgent, ResourceMonitor
+
+    async with OblixClient() as client:
+        await hook_what_is_here(client, model)
+        client.hook_agent(ResourceMonitor())
+        client.hook_agent(ConnectivityAgent())
+        if as_json:
+            reply = await client.execute(prompt, model_id=model, **wishes)  # type: ignore[arg-type]
+            click.echo(json.dumps(reply.to_dict(), ensure_ascii=False, default=str))
+            return
+        async with client.stream(prompt, model_id=model, **wishes) as stream:  # type: ignore[arg-type]
+            async for piece in stream:
+                if isinstance(piece, Reset):
+                    note(f"\n[{piece.reason}; {piece.model_id} begins again]")
+                else:
+                    click.echo(piece, nl=False)
+            reply = await stream.reply()
+        click.echo()
+        if not quiet and sys.stderr.isatty():
+            note(footer(reply))

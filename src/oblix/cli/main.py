@@ -1,0 +1,86 @@
+"""The entry of the command line: `oblix "a prompt"`, or a sub-command, each loaded when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from oblix._version import __version__
+
+# name → (module in cli/commands, one line of help); the modules are imported when they are called.
+COMMANDS: dict[str, str] = {
+    "ask": "Ask (the default: `oblix PROMPT`).",
+    "demo": "See a real model answer here, and five scenes that show why it ran where it did.",
+    "models": "List the models that can be used here, or fetch one.",
+    "why": "Why an answer ran where it did.",
+}
+
+
+class _Lazy(click.Group):
+    """Knows its commands by name; a first word that is none of them starts a prompt."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"oblix.cli.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):  # from the table: help must not import what it lists
+            formatter.write_dl([(name, text) for name, text in sorted(COMMANDS.items())])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if _is_prompt(args):
+            args = ["ask", *args]
+        return super().parse_args(ctx, args)
+
+
+def _is_prompt(args: list[str]) -> bool:
+    if not args:
+        return not sys.stdin.isatty()  # something was piped in
+    first = args[0]
+    return first not in COMMANDS and first not in ("--help", "-h", "--version")
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.version_option(__version__, prog_name="oblix")
+@click.pass_context
+def oblix(ctx: click.Context) -> None:
+    """Run a prompt where it should run, on this machine or in the cloud, and hear why.
+
+    oblix "What is the capital of France?"
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run, and give the exit code: 0 ok · 1 failed · 2 usage · 3 no route · 4 key · 5 budget · 130 interrupted."""
+    from oblix.errors import OblixError
+
+    try:
+        result: Any = oblix.main(args=args, prog_name="oblix", standalone_mode=False)
+    except OblixError as error:
+        from oblix.cli.render import show_error
+
+        show_error(error)
+        return error.exit_code
+    except click.exceptions.Abort:
+        sys.stderr.write("\ninterrupted\n")
+        return 130
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted\n")
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:  # the reader has seen enough
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0

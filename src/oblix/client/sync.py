@@ -1,0 +1,240 @@
+"""The blocking twin of the client: the same methods, run on an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Coroutine, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar, Unpack
+
+from oblix.agents.base import BaseAgent
+from oblix.client.client import OblixClient as AsyncClient
+from oblix.client.stream import Stream as AsyncStream
+from oblix.client.wishes import Wishes
+from oblix.errors import ConfigurationError, OblixError
+from oblix.types.chunk import Reset
+from oblix.types.decision import Decision
+from oblix.types.ids import ModelType
+from oblix.types.reply import Reply
+from oblix.types.spec import ModelSpec
+
+T = TypeVar("T")
+
+
+class _Loop:
+    """An event loop on a daemon thread, from the first call on."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run to the end and give the result; Ctrl-C cancels the work.
+
+        Raises:
+            ConfigurationError: Called on an event loop, which it would block.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            work.close()
+            raise ConfigurationError(
+                "oblix.sync blocks, and this is an event loop.", hint="Use `oblix.OblixClient` with `await` here."
+            )
+        future = asyncio.run_coroutine_threadsafe(work, self._start())
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                loop = self._loop = asyncio.new_event_loop()
+                threading.Thread(target=_serve, args=(loop,), name="oblix-sync", daemon=True).start()
+            return self._loop
+
+    def stop(self) -> None:
+        """Let the thread end after what is still open has been closed."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+
+
+class Stream:
+    """A blocking stream: `with client.stream(prompt) as s: for text in s: …`, then `s.reply()`."""
+
+    def __init__(self, loop: _Loop, inner: AsyncStream) -> None:
+        self._loop = loop
+        self._inner = inner
+
+    def __enter__(self) -> Stream:
+        self._loop.run(self._inner.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.run(self._inner.__aexit__(kind, error, trace))
+
+    def __iter__(self) -> Iterator[str | Reset]:
+        while True:
+            try:
+                piece = self._loop.run(self._inner.__anext__())
+            except StopAsyncIteration:
+                return
+            yield piece
+
+    def reply(self) -> Reply:
+        """The whole reply; reads what is left of the stream."""
+        return self._loop.run(self._inner.reply())
+
+
+class OblixClient:
+    """As `oblix.OblixClient`, without `await`. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        oblix_api_key: str | None = None,
+        host: str = "localhost",
+        port: int = 4321,
+        config_path: str | Path | None = None,
+        policy: str = "balanced",
+        store: str | Path | None = None,
+    ) -> None:
+        self._client = AsyncClient(oblix_api_key, host, port, config_path, policy, store)
+        self._loop = _Loop()
+        weakref.finalize(self, self._loop.stop)
+
+    def hook_model(
+        self,
+        model_type: ModelType | str,
+        model_name: str,
+        endpoint: str | None = None,
+        api_key: str | None = None,
+        **options: Any,
+    ) -> bool:
+        """See `oblix.OblixClient.hook_model`."""
+        return self._run(self._client.hook_model(model_type, model_name, endpoint, api_key, **options))
+
+    def hook_agent(self, agent: BaseAgent) -> bool:
+        """See `oblix.OblixClient.hook_agent`."""
+        return self._client.hook_agent(agent)
+
+    def execute(  # noqa: PLR0913  the signature is settled (contract.md)
+        self,
+        prompt: str | None = None,
+        model_id: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        request_id: str | None = None,
+        display_metrics: bool = False,
+        session_id: str | None = None,
+        stream: bool = False,
+        chat: bool = False,
+        deadline: float | None = 600.0,
+        **wishes: Unpack[Wishes],
+    ) -> Reply:
+        """See `oblix.OblixClient.execute`."""
+        return self._run(
+            self._client.execute(
+                prompt,
+                model_id,
+                temperature,
+                max_tokens,
+                request_id,
+                display_metrics,
+                session_id,
+                stream,
+                chat,
+                deadline,
+                **wishes,
+            )
+        )
+
+    def stream(  # noqa: PLR0913
+        self,
+        prompt: str | None = None,
+        model_id: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        request_id: str | None = None,
+        session_id: str | None = None,
+        deadline: float | None = 600.0,
+        **wishes: Unpack[Wishes],
+    ) -> Stream:
+        """See `oblix.OblixClient.stream`."""
+        inner = self._client.stream(
+            prompt, model_id, temperature, max_tokens, request_id, session_id, deadline, **wishes
+        )
+        return Stream(self._loop, inner)
+
+    def route(self, prompt: str | None = None, model_id: str | None = None, **wishes: Unpack[Wishes]) -> Decision:
+        """See `oblix.OblixClient.route`."""
+        return self._run(self._client.route(prompt, model_id, **wishes))
+
+    def explain(self, decision_id: str = "last") -> str:
+        """See `oblix.OblixClient.explain`."""
+        return self._run(self._client.explain(decision_id))
+
+    def list_models(self) -> dict[str, list[str]]:
+        """See `oblix.OblixClient.list_models`."""
+        return self._client.list_models()
+
+    def get_model(self, model_type: ModelType | str, model_name: str) -> ModelSpec | None:
+        """See `oblix.OblixClient.get_model`."""
+        return self._client.get_model(model_type, model_name)
+
+    @property
+    def models(self) -> Mapping[str, ModelSpec]:
+        """The hooked models by id."""
+        return self._client.models
+
+    @property
+    def agents(self) -> Mapping[str, BaseAgent]:
+        """The hooked agents by name."""
+        return self._client.agents
+
+    def get_resource_metrics(self) -> dict[str, Any]:
+        """See `oblix.OblixClient.get_resource_metrics`."""
+        return self._run(self._client.get_resource_metrics())
+
+    def get_connectivity_metrics(self) -> dict[str, Any]:
+        """See `oblix.OblixClient.get_connectivity_metrics`."""
+        return self._run(self._client.get_connectivity_metrics())
+
+    def shutdown(self) -> None:
+        """See `oblix.OblixClient.shutdown`."""
+        self._run(self._client.shutdown())
+
+    cleanup = shutdown
+
+    def __enter__(self) -> OblixClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return self._loop.run(work)
+        except OblixError as error:
+            raise error.with_traceback(None) from None
