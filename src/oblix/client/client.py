@@ -32,7 +32,7 @@ from oblix.execution.health import HealthBook
 from oblix.execution.run import Journey, walk
 from oblix.models.base import Model
 from oblix.models.catalog import PriceBook
-from oblix.models.registry import PROVIDERS
+from oblix.models.registry import catalogue_of
 from oblix.models.transport import Transport
 from oblix.settings import load
 from oblix.types.attempt import Attempt
@@ -127,23 +127,30 @@ class OblixClient:
         api_key: str | None,
         options: Mapping[str, Any],
     ) -> None:
-        model = build(
-            model_type,
-            name,
-            endpoint=endpoint,
-            api_key=api_key,
-            order=self._hooked,
-            transport=self._transport,
-            options=options,
+        self.hook(
+            build(
+                model_type,
+                name,
+                endpoint=endpoint,
+                api_key=api_key,
+                order=self._hooked,
+                transport=self._transport,
+                options=options,
+            )
         )
-        self._hooked += 1
+
+    def hook(self, model: Model) -> None:
+        """Make a model known that is no provider's: anything that keeps `oblix.models.base.Model`, e.g. a `ScriptedModel`.
+
+        Hooked again with other settings, a model keeps its place in the order.
+        """
         before = self._models.get(model.spec.id)
-        if before is not None:  # hooked again with other settings: it keeps its place in the order
-            model.spec = replace(model.spec, order=before.spec.order)
+        model.spec = replace(model.spec, order=before.spec.order if before else self._hooked)
+        self._hooked += 1
         self._models[model.spec.id] = model
         self._health.forget(model.spec)
         self._surroundings.refresh()
-        catalogue = PROVIDERS[model.spec.provider].prices
+        catalogue = catalogue_of(model.spec.provider)
         if catalogue is not None and model.spec.price is None:
             self._prices.want(catalogue, model.spec.name)
 
@@ -196,7 +203,7 @@ class OblixClient:
             from oblix.client.chat import talk
 
             return await talk(self, prompt, wishes, model_id=model_id, temperature=temperature, max_tokens=max_tokens)
-        asked_at = time.monotonic()
+        asked_at = _now()
         try:
             request = self._request(request_id, prompt, model_id, temperature, max_tokens, deadline, session_id, wishes)
             async with aclosing(self._answer(request, asked_at, restart=True)) as events:
@@ -230,10 +237,10 @@ class OblixClient:
         Raises:
             StreamBroken: The model failed after its first token; `.text` is what had come. Otherwise as `execute`.
         """
-        asked_at = time.monotonic()
         request = self._request(request_id, prompt, model_id, temperature, max_tokens, deadline, session_id, wishes)
 
         async def events() -> AsyncGenerator[str | Reset | Reply]:
+            asked_at = _now()
             try:
                 async with aclosing(self._answer(request, asked_at, restart=request.on_break == "restart")) as answer:
                     async for event in answer:
@@ -305,7 +312,7 @@ class OblixClient:
             await asyncio.to_thread(self._prices.wait, 5.0)
         reports = await self._panel.ask(prompt=request.prompt, request=request, session_id=request.session_id)
         facts = assemble(
-            request, self._models.values(), reports, self._health, self._prices, now=time.time(), clock=time.monotonic()
+            request, self._models.values(), reports, self._health, self._prices, now=time.time(), clock=_now()
         )
         decision = decide(facts, preset(request.policy) if request.policy else self.policy)
         return decision, {model.spec.id: model.spec for model in facts.models}, facts
@@ -346,15 +353,11 @@ class OblixClient:
         end, model_id = journey.end, journey.answered_by
         assert end is not None
         assert model_id is not None
-        if not self._prices.is_settled() and PROVIDERS[specs[model_id].provider].prices:
+        if not self._prices.is_settled() and catalogue_of(specs[model_id].provider):
             await asyncio.to_thread(self._prices.wait, 2.0)  # once, and mostly over while the model answered
-        specs = specs if self._prices.is_settled() else {**specs}
-        spec = specs[model_id] = (
-            known_spec(self._models[model_id], self._prices) if model_id in self._models else specs[model_id]
-        )
-        measured = figures.metrics(
-            request, spec, journey, end, asked_at=asked_at, now=time.monotonic(), wall=time.time()
-        )
+        specs = {**specs, **self.models}  # prices may have been looked up since
+        spec = specs[model_id]
+        measured = figures.metrics(request, spec, journey, end, asked_at=asked_at, now=_now(), wall=time.time())
         measured["saved_usd"] = figures.saved(decision, specs, measured)
         await self._recorder.ended(decision, journey.attempts, metrics=measured)
         return Reply(
@@ -377,7 +380,7 @@ class OblixClient:
         if model is not None and attempt.outcome == "ok":
             self._health.succeeded(model.spec, attempt.total)
         elif model is not None and error is not None:
-            self._health.failed(model.spec, FailureKind(error.kind), error.message, time.monotonic(), error.retry_after)
+            self._health.failed(model.spec, FailureKind(error.kind), error.message, _now(), error.retry_after)
         for agent in self._panel.agents.values():
             agent.notice(attempt)
 
@@ -435,6 +438,11 @@ class OblixClient:
         await asyncio.gather(*(model.close() for model in self._models.values()), return_exceptions=True)
         await self._transport.close()
         self._recorder.close()
+
+
+def _now() -> float:
+    """The loop's clock, on which every duration and deadline is measured."""
+    return asyncio.get_running_loop().time()
 
 
 def footer(reply: Reply) -> str:

@@ -11,7 +11,7 @@ from oblix.decision.tokens import estimate_messages
 from oblix.execution.health import HealthBook
 from oblix.models.base import Model
 from oblix.models.catalog import PriceBook
-from oblix.models.registry import PROVIDERS
+from oblix.models.registry import catalogue_of
 from oblix.types.report import AgentReport
 from oblix.types.request import Request
 from oblix.types.spec import Capability, ModelSpec
@@ -55,7 +55,7 @@ def assemble(
 def known_spec(model: Model, prices: PriceBook) -> ModelSpec:
     """The spec with what has been learned since: the catalogue's price and window, the window that is loaded."""
     spec = model.spec
-    catalogue = PROVIDERS[spec.provider].prices
+    catalogue = catalogue_of(spec.provider)
     if catalogue is not None and spec.price is None:
         entry = prices.entry(catalogue, spec.name)
         if entry.price is not None or entry.window is not None:

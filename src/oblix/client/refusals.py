@@ -83,8 +83,8 @@ def _told(candidates: Sequence[Candidate]) -> str:
 
 
 def _key_hint(candidate: Candidate) -> str:
-    variables = PROVIDERS[split_model_id(candidate.model_id)[0]].key_env
-    return f"Pass api_key=…, or set {' or '.join(variables)}." if variables else "Pass api_key=…."
+    row = PROVIDERS.get(split_model_id(candidate.model_id)[0])
+    return f"Pass api_key=…, or set {' or '.join(row.key_env)}." if row and row.key_env else "Pass api_key=…."
 
 
 def sign(error: OblixError, decision: Decision, attempts: Sequence[Attempt]) -> OblixError:

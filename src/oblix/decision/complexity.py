@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from oblix.decision.facts import Complexity
+from oblix.decision.tokens import estimate
 
 SCANNED = (
     3000  # characters from the start, and a third of it from the end: instructions stand there, material in the middle
@@ -31,15 +32,17 @@ class _Sign(NamedTuple):
 _SIGNS = (
     _Sign(
         "asks for analysis",
-        0.22,
+        0.25,
         2,
         "analyze analyse analyzing analysis evaluate evaluation critique compare comparison contrast assess assessment synthesize synthesise "
         "investigate prove proof derive diagnose debug refactor optimize optimise justify recommend propose argue",
+        ("pros and cons",),
     ),
     _Sign("asks for a design", 0.2, 1, "design architect architecture implement implementing implementation strategy roadmap migrate migration "
-          "specification algorithm"),
-    _Sign("asks for an explanation", 0.14, 1, "explain describe discuss why", ("how do", "how can", "how could", "how would", "how should")),
-    _Sign("asks for a text", 0.12, 1, "write draft compose essay report article story summarize summarise summary translate"),
+          "specification algorithm", ("plan a ", "plan my ", "plan our ", "plan the ")),
+    _Sign("asks for an explanation", 0.2, 1, "explain describe discuss why",
+          ("how do", "how can", "how could", "how would", "how should", "difference between")),
+    _Sign("asks for a text", 0.18, 1, "write draft compose essay report article story summarize summarise summary"),
     _Sign("asks for depth", 0.15, 2, "detailed comprehensive comprehensively thorough thoroughly rigorous rigorously exhaustive in-depth",
           ("in depth", "step by step", "step-by-step")),
     _Sign(
@@ -48,7 +51,7 @@ _SIGNS = (
         3,
         "implication implications tradeoff tradeoffs trade-off trade-offs including advantages disadvantages consequences vulnerability "
         "vulnerabilities limitation limitations evidence alternatives versus vs",
-        ("pros and cons", "edge case"),
+        ("edge case",),
     ),
     _Sign("sets conditions", 0.08, 3, "must without unless assuming constraint constraints ensure", ("should not", "at least", "at most", "given that")),
     _Sign(
@@ -83,25 +86,33 @@ def score(prompt: str, *, turns: int = 1, tools: int = 0) -> Complexity:
     matches = [0] * len(_SIGNS)
     for found in _OF_WORD.keys() & seen:
         matches[_OF_WORD[found]] += 1
-    words = len(prompt.split()) if len(prompt) <= SCANNED else len(prompt) // 6
-    extras = _shape(text, words, turns, tools)
+    extras: list[tuple[str, float]] = []
     for number, sign in enumerate(_SIGNS):
         count = min(sign.most, matches[number] + sum(phrase in text for phrase in sign.phrases))
         if count:
             extras.append((sign.name, sign.weight * count))
+    plain = all(weight < 0 for _, weight in extras)
+    extras += _shape(text, _count_words(prompt), turns, tools, plain)
     points = _BASE + sum(weight for _, weight in extras)
     told = sorted((extra for extra in extras if abs(extra[1]) >= 0.03), key=lambda extra: -abs(extra[1]))
     return Complexity(round(min(1.0, max(0.0, points)), 3), tuple(name for name, _ in told))
 
 
-def _shape(text: str, words: int, turns: int, tools: int) -> list[tuple[str, float]]:
-    """What length, form and company of the prompt add."""
+def _count_words(prompt: str) -> int:
+    """Words; by the number of characters where the text is long, or its script sets no spaces."""
+    if len(prompt) > SCANNED:
+        return len(prompt) // 6 if prompt.isascii() else estimate(prompt) * 3 // 4
+    return len(prompt.split()) if prompt.isascii() else max(len(prompt.split()), estimate(prompt) * 3 // 4)
+
+
+def _shape(text: str, words: int, turns: int, tools: int, plain: bool) -> list[tuple[str, float]]:
+    """What length, form and company of the prompt add. A question is small only if it is `plain`: no sign says otherwise."""
     extras = [
         (f"{words} words", min(0.35, words / 400)),
         (f"{turns} turns", min(0.1, 0.01 * max(0, turns - 4))),
         (f"{tools} tools", min(0.15, 0.05 * tools)),
     ]
-    if words < _SHORT:
+    if words < _SHORT and plain:
         if _FACT.match(text):
             extras.append(("asks for a fact", -0.12))
         elif _GREETING.match(text):

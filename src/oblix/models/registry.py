@@ -96,3 +96,9 @@ PROVIDERS: dict[str, Provider] = {
         _server("vllm", 8000),
     )
 }
+
+
+def catalogue_of(provider: str) -> str | None:
+    """The provider's name in the price catalogue; `None` when it is not there, or is no provider of ours."""
+    row = PROVIDERS.get(provider)
+    return None if row is None else row.prices

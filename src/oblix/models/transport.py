@@ -106,6 +106,7 @@ class Transport:
 
     def __init__(self) -> None:
         self._lanes: dict[Place, aiohttp.ClientSession] = {}
+        self._proxies: dict[str, str | None] = {}
 
     async def post(
         self,
@@ -142,7 +143,11 @@ class Transport:
         connect_timeout: float,
     ) -> Answer:
         permit.check()
-        session = self._lanes.get(permit.spec.place) or self._open(permit.spec.place)
+        place = permit.spec.place
+        session = self._lanes.get(place) or self._open(place)
+        proxy = None
+        if place == "cloud":
+            proxy = self._proxies[url] if url in self._proxies else await self._find_proxy(url)
         import aiohttp
 
         try:
@@ -152,6 +157,7 @@ class Transport:
                 data=body,
                 headers=headers,
                 allow_redirects=False,
+                proxy=proxy,
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout),
             )
         except _foreign() as error:
@@ -171,7 +177,6 @@ class Transport:
                 limit=0, resolver=Resolver(home_only=place == "edge"), ttl_dns_cache=30, keepalive_timeout=KEEP_ALIVE
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=place == "cloud",
             auto_decompress=False,  # no compression, no compression bombs
             headers={
                 "User-Agent": f"oblix/{__version__}",
@@ -181,8 +186,18 @@ class Transport:
         )
         return session
 
+    async def _find_proxy(self, url: str) -> str | None:
+        """The proxy that the environment names for `url`, looked up once.
+
+        aiohttp's own `trust_env` looks at every request, twice on another thread (200 µs), and takes logins out of `~/.netrc`, which
+        clash with our `Authorization`.
+        """
+        self._proxies[url] = await asyncio.to_thread(_proxy_of, url)
+        return self._proxies[url]
+
     async def close(self) -> None:
         """Close every connection."""
+        self._proxies.clear()
         lanes, self._lanes = list(self._lanes.values()), {}
         for session in lanes:
             await session.close()
@@ -195,6 +210,14 @@ class Transport:
             session.detach()
             if connector is not None:
                 connector._close()
+
+
+def _proxy_of(url: str) -> str | None:
+    """As the environment has it (`HTTPS_PROXY`, `NO_PROXY`, …). May ask the system, and block, where that is not Linux."""
+    from urllib.request import getproxies, proxy_bypass  # takes 25 ms to import
+
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 @cache

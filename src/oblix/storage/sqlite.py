@@ -46,7 +46,8 @@ def open_file(path: Path | str) -> apsw.Connection:
         db = apsw.Connection(str(path))
         db.set_busy_timeout(2000)
         # NORMAL: a power cut may cost the last rows, never the file; a crash of the program costs nothing. The log is no ledger.
-        db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0")
+        # `execute` runs on only when its rows are taken: without fetchall() the second and third would never run.
+        db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0").fetchall()
         _migrate(db, path)
     except (apsw.Error, OSError) as error:
         raise ConfigurationError(

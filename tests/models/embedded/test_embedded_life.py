@@ -552,7 +552,7 @@ def test_its_threads_do_not_wait_by_spinning(bench: Bench) -> None:
         model = bench.model(threads=None)
         try:
             await bench.answer(model)
-            return psutil.Process(bench.pid(model)).environ()
+            return dict(psutil.Process(bench.pid(model)).environ())
         finally:
             await model.close()
 

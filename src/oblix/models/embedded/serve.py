@@ -218,7 +218,8 @@ def open_server(options: ServeOptions) -> Any:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until standard input ends."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
     exit_at_end_of_input()
     if not options.model.is_file():
         print(f"no such file: {str(options.model)!r}", file=sys.stderr)  # noqa: T201 - the parent reads it

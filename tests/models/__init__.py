@@ -1,0 +1,1 @@
+"""The voices, against a scripted upstream and against real peers."""
