@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -99,6 +100,16 @@ def call() -> Call:
     return Call(Phases(), 5.0)
 
 
+@asynccontextmanager
+async def lanes() -> AsyncIterator[Transport]:
+    """A transport that is closed whatever happens."""
+    transport = Transport()
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
 async def gather(model: Model, request: Request) -> Heard:
     """Everything that the model says."""
     heard = Heard()
@@ -121,15 +132,11 @@ def hear(
     """One attempt against an upstream that plays `scripts`."""
 
     async def main() -> Heard:
-        transport = Transport()
-        async with Upstream(*scripts) as upstream:
-            try:
-                if before is not None:
-                    await before(upstream)
-                model = model_of(wire, spec_of(wire, upstream.url, **facts), transport, **(settings or {}))
-                heard = await gather(model, request or ask())
-            finally:
-                await transport.close()
+        async with Upstream(*scripts) as upstream, lanes() as transport:
+            if before is not None:
+                await before(upstream)
+            model = model_of(wire, spec_of(wire, upstream.url, **facts), transport, **(settings or {}))
+            heard = await gather(model, request or ask())
             heard.asked, heard.received = upstream.requests, upstream.received
             heard.connections = len(upstream.connections)
             return heard

@@ -71,6 +71,7 @@ class Upstream:
         self._scripts = [list(script) for script in scripts] or [[HANGUP]]
         self._tls = tls
         self._gates: dict[str, asyncio.Event] = {}
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[Any] | None] = {}
         self._server: asyncio.Server | None = None
 
     @property
@@ -100,6 +101,11 @@ class Upstream:
         self._server.close()
         for gate in self._gates.values():
             gate.set()
+        serving = {task for task in self._open.values() if task}
+        for writer in list(self._open):
+            writer.transport.abort()
+        if serving:
+            await asyncio.wait(serving, timeout=5)
 
     def _gate(self, name: str) -> asyncio.Event:
         return self._gates.setdefault(name, asyncio.Event())
@@ -107,6 +113,7 @@ class Upstream:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection()
         self.connections.append(connection)
+        self._open[writer] = asyncio.current_task()
         try:
             while asked := await self._read(reader, connection):
                 self.requests.append(asked)
@@ -122,7 +129,8 @@ class Upstream:
             pass
         finally:
             connection.left.set()
-            writer.transport.abort() if writer.is_closing() else writer.close()
+            writer.close()
+            del self._open[writer]
 
     async def _read(self, reader: asyncio.StreamReader, connection: Connection) -> Asked | None:
         try:
@@ -139,7 +147,7 @@ class Upstream:
 
     async def _watch(self, reader: asyncio.StreamReader, connection: Connection) -> None:
         """Notice a peer that leaves while its answer is played; clients of ours never send before an answer has ended."""
-        while not reader.at_eof():
+        while not reader.at_eof() and reader.exception() is None:
             await asyncio.sleep(0.005)
         connection.left.set()
 

@@ -83,6 +83,21 @@ def parse(
                 + "What has no name here goes into provider_options={…}.",
             )
     get = wishes.get
+    return Request(
+        request_id,
+        _messages(prompt, get("messages") or (), get("system"), get("images") or ()),
+        model_id=model_id,
+        temperature=_number("temperature", temperature, 0.0, 2.0),
+        max_tokens=_whole("max_tokens", max_tokens),
+        deadline=_number("deadline", deadline, 1e-3, 1e9),
+        session_id=session_id,
+        **(_rarer(wishes) if wishes else {}),
+    )
+
+
+def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request that most callers leave alone."""
+    get = wishes.get
     on_break: OnBreak = get("on_break") or "error"
     name: str | None = get("policy")
     if on_break not in get_args(OnBreak):
@@ -90,29 +105,22 @@ def parse(
     if name is not None:
         preset(name)
     stop: str | Sequence[str] = get("stop") or ()
-    return Request(
-        request_id,
-        _messages(prompt, get("messages") or (), get("system"), get("images") or ()),
-        model_id=model_id,
-        fallback=bool(get("fallback", False)),
-        private=bool(get("private", False)),
-        temperature=_number("temperature", temperature, 0.0, 2.0),
-        top_p=_number("top_p", get("top_p"), 0.0, 1.0),
-        max_tokens=_whole("max_tokens", max_tokens),
-        stop=(stop,) if isinstance(stop, str) else tuple(stop),
-        seed=get("seed"),
-        logprobs=int(get("logprobs") or 0),
-        tools=tuple(_tool(tool) for tool in get("tools") or ()),
-        tool_choice=get("tool_choice"),
-        response_format=_format(get("response_format")),
-        deadline=_number("deadline", deadline, 1e-3, 1e9),
-        max_cost_usd=_number("max_cost_usd", get("max_cost_usd"), 0.0, 1e9),
-        on_break=on_break,
-        policy=name,
-        session_id=session_id,
-        tags=tuple(get("tags") or ()),
-        provider_options=dict(get("provider_options") or {}),
-    )
+    return {
+        "fallback": bool(get("fallback", False)),
+        "private": bool(get("private", False)),
+        "top_p": _number("top_p", get("top_p"), 0.0, 1.0),
+        "stop": (stop,) if isinstance(stop, str) else tuple(stop),
+        "seed": get("seed"),
+        "logprobs": int(get("logprobs") or 0),
+        "tools": tuple(_tool(tool) for tool in get("tools") or ()),
+        "tool_choice": get("tool_choice"),
+        "response_format": _format(get("response_format")),
+        "max_cost_usd": _number("max_cost_usd", get("max_cost_usd"), 0.0, 1e9),
+        "on_break": on_break,
+        "policy": name,
+        "tags": tuple(get("tags") or ()),
+        "provider_options": dict(get("provider_options") or {}),
+    }
 
 
 def _number(name: str, value: float | None, low: float, high: float) -> float | None:

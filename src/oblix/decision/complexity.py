@@ -34,12 +34,12 @@ _SIGNS = (
         "asks for analysis",
         0.25,
         2,
-        "analyze analyse analyzing analysis evaluate evaluation critique compare comparison contrast assess assessment synthesize synthesise "
-        "investigate prove proof derive diagnose debug refactor optimize optimise justify recommend propose argue",
+        "analyze analyse analyzing analysis evaluate evaluation critique compare comparison contrast assess assessment synthesize "
+        "synthesise investigate prove proof derive diagnose debug refactor optimize optimise justify recommend propose argue",
         ("pros and cons",),
     ),
-    _Sign("asks for a design", 0.2, 1, "design architect architecture implement implementing implementation strategy roadmap migrate migration "
-          "specification algorithm", ("plan a ", "plan my ", "plan our ", "plan the ")),
+    _Sign("asks for a design", 0.2, 1, "design architect architecture implement implementing implementation strategy roadmap migrate "
+          "migration specification algorithm", ("plan a ", "plan my ", "plan our ", "plan the ")),
     _Sign("asks for an explanation", 0.2, 1, "explain describe discuss why",
           ("how do", "how can", "how could", "how would", "how should", "difference between")),
     _Sign("asks for a text", 0.18, 1, "write draft compose essay report article story summarize summarise summary"),
@@ -53,7 +53,8 @@ _SIGNS = (
         "vulnerabilities limitation limitations evidence alternatives versus vs",
         ("edge case",),
     ),
-    _Sign("sets conditions", 0.08, 3, "must without unless assuming constraint constraints ensure", ("should not", "at least", "at most", "given that")),
+    _Sign("sets conditions", 0.08, 3, "must without unless assuming constraint constraints ensure",
+          ("should not", "at least", "at most", "given that")),
     _Sign(
         "special field",
         0.08,
@@ -65,9 +66,11 @@ _SIGNS = (
     _Sign("code", 0.12, 1, "traceback", ("```", "\ndef ", "\nclass ", "import ", "#include", "select *", "();", "stack trace")),
     _Sign("formulas", 0.12, 1, "", ("\\frac", "\\int", "\\sum", "∫", "∑", "√", "^2")),
     _Sign("numbered parts", 0.12, 1, "", ("\n2. ", "\n2) ", "\n- ", "\n* ")),
-    _Sign("wants it simple", -0.15, 1, "simply briefly eli5", ("in simple terms", "in one word", "in one sentence", "short answer", "yes or no")),
+    _Sign("wants it simple", -0.15, 1, "simply briefly eli5",
+          ("in simple terms", "in one word", "in one sentence", "short answer", "yes or no")),
 )  # fmt: skip
 _OF_WORD: dict[str, int] = {word: number for number, sign in enumerate(_SIGNS) for word in sign.words.split()}
+_PHRASES = tuple((phrase, number) for number, sign in enumerate(_SIGNS) for phrase in sign.phrases)
 _WORD = re.compile(r"[a-z][a-z0-9-]*")
 _FACT = re.compile(r"\W*(what('?s| is| are| was| time)|who|when|where|which|how (many|much|old|far|tall))\b")
 _GREETING = re.compile(r"\W*(hi|hello|hey|thanks|thank you|ok|okay|good (morning|evening))\b")
@@ -86,11 +89,12 @@ def score(prompt: str, *, turns: int = 1, tools: int = 0) -> Complexity:
     matches = [0] * len(_SIGNS)
     for found in _OF_WORD.keys() & seen:
         matches[_OF_WORD[found]] += 1
-    extras: list[tuple[str, float]] = []
-    for number, sign in enumerate(_SIGNS):
-        count = min(sign.most, matches[number] + sum(phrase in text for phrase in sign.phrases))
-        if count:
-            extras.append((sign.name, sign.weight * count))
+    for phrase, number in _PHRASES:
+        if phrase in text:
+            matches[number] += 1
+    extras = [
+        (sign.name, sign.weight * min(sign.most, count)) for sign, count in zip(_SIGNS, matches, strict=True) if count
+    ]
     plain = all(weight < 0 for _, weight in extras)
     extras += _shape(text, _count_words(prompt), turns, tools, plain)
     points = _BASE + sum(weight for _, weight in extras)

@@ -59,7 +59,7 @@ Scored = tuple[tuple[float, dict[str, float]], ModelFacts]
 
 def _score(facts: Facts, model: ModelFacts, policy: Policy, field: Field) -> tuple[float, dict[str, float]]:
     terms = {name: points for name, term in TERMS if (points := term(facts, model, policy, field))}
-    return sum(terms.values()), terms
+    return round(sum(terms.values()), 9), terms  # rounded, so that what is equal but for the order of adding stays equal
 
 
 def _reasons(
@@ -149,6 +149,8 @@ def _behind(first: Scored, other: Scored, facts: Facts, field: Field) -> Reason:
     (_, ours), (_, theirs) = first[0], other[0]
     term = max(_NAMES, key=lambda name: ours.get(name, 0.0) - theirs.get(name, 0.0))
     model = other[1]
+    if ours.get(term, 0.0) <= theirs.get(term, 0.0):
+        return Reason("order", "no better, and hooked later")
     if term == "health":
         return Reason("health", f"it failed a moment ago: {model.health.failing}")
     if term == "votes":

@@ -38,7 +38,7 @@ PRESETS: dict[str, Policy] = {
     policy.name: policy
     for policy in (
         Policy("balanced"),
-        Policy("offline_first", edge=4.0),  # above a vote: the cloud only when nothing at home answers
+        Policy("offline_first", edge=12.0),  # above two votes and the tier: the cloud only when nothing at home answers
         Policy("fastest", shortfall=1.0, overshoot=0.0, speed=4.0),
         Policy("cheapest", shortfall=0.5, price=4.0, edge=1.0),
         Policy("best", shortfall=4.0, overshoot=0.0, edge=0.0, always_top=True),

@@ -10,9 +10,9 @@ from oblix.decision.policy import Policy
 from oblix.decision.rules import estimated_cost
 
 LEAN = 0.75  # of a vote: enough to outweigh the tier, not to outvote an agent that has decided itself
-OUT_OF_REACH = -100.0  # below every sum of the other terms: tried last, but tried
+OUT_OF_REACH = -10_000.0  # below every sum of the other terms, however many agents vote: tried last, but tried
 FAILING = -20.0
-PREFERRED = 50.0
+PREFERRED = 1_000.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,25 +45,23 @@ class HealthBook:
 
     def __init__(self) -> None:
         self._notes: dict[str, _Note] = {}
-        self._seconds: dict[str, float] = {}
+        self._known: dict[str, Health] = {}
 
     def of(self, spec: ModelSpec, now: float) -> Health:
         """The health of a model at `now` (seconds, any steady clock, always the same one)."""
-        note = self._find(spec.id, now) or self._find(_site(spec), now)
-        seconds = self._seconds.get(spec.id)
+        known = self._known.get(spec.id, HEALTHY)
+        note = self._find(spec.id, now) or self._find(_site(spec), now) if self._notes else None
         if note is None:
-            return HEALTHY if seconds is None else Health(seconds=seconds)
-        known = Health(seconds=seconds)
+            return known
         if note.what == "key":
             return replace(known, key_refused=note.text)
         return replace(known, missing=note.text) if note.what == "missing" else replace(known, failing=note.text)
 
     def succeeded(self, spec: ModelSpec, seconds: float) -> None:
         """An answer came, after so many seconds."""
-        self._notes.pop(spec.id, None)
-        self._notes.pop(_site(spec), None)
-        before = self._seconds.get(spec.id)
-        self._seconds[spec.id] = seconds if before is None else 0.7 * before + 0.3 * seconds
+        self.forget(spec)
+        before = self._known.get(spec.id, HEALTHY).seconds
+        self._known[spec.id] = Health(seconds=seconds if before is None else 0.7 * before + 0.3 * seconds)
 
     def failed(
         self, spec: ModelSpec, kind: FailureKind, text: str, now: float, retry_after: float | None = None
@@ -81,8 +79,9 @@ class HealthBook:
 
     def forget(self, spec: ModelSpec) -> None:
         """The model's settings changed."""
-        self._notes.pop(spec.id, None)
-        self._notes.pop(_site(spec), None)
+        if self._notes:
+            self._notes.pop(spec.id, None)
+            self._notes.pop(_site(spec), None)
 
     def _find(self, key: str, now: float) -> _Note | None:
         note = self._notes.get(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from oblix.errors import AttemptFailed, DeadlineExceeded, FailureKind, StreamBroken
@@ -51,8 +52,9 @@ async def walk(
     for number, model in enumerate(plan):
         failure: AttemptFailed | None = None
         try:
-            async for chunk in _attempt(model, request, journey, deadline):
-                yield chunk
+            async with aclosing(_attempt(model, request, journey, deadline)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         except AttemptFailed as error:
             failure = error
         if failure is None:
@@ -90,8 +92,8 @@ async def _attempt(model: Model, request: Request, journey: Journey, deadline: f
             if kind is Delta:
                 if journey.first_token_at is None:
                     journey.first_token_at = clock()
+                    dog.reached("idle")
                 journey.text.append(chunk.text)  # type: ignore[union-attr]
-                dog.reached("idle")
             elif kind is Progress and journey.first_token_at is not None:
                 dog.reached("idle")
             elif isinstance(chunk, End):

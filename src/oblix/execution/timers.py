@@ -33,18 +33,21 @@ def limits_for(spec: ModelSpec) -> Limits:
 class Watchdog:
     """Guards the waits of one attempt: `with watchdog: await next_chunk`.
 
-    Only the wait is guarded, never what the consumer does between two chunks. One timer serves all waits: when it fires too early,
-    it is set anew, so that a wait costs no call to the loop.
+    Only the wait is guarded, never what the consumer does between two chunks. One timer serves all waits and phases: it never waits
+    longer than the shortest phase, and when it fires too early it is set anew, so that neither a wait nor a phase costs a timer.
     """
 
     def __init__(self, limits: Limits, deadline: float | None) -> None:
         """`deadline` is on the loop's clock, `None` for no limit."""
         self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
         self._seconds = {"load": limits.load, "first_token": limits.first_token, "idle": limits.idle}
+        self._shortest = min(limits.load, limits.first_token, limits.idle)
         self._deadline = deadline
         self._phase = "first_token"
         self._since = 0.0
         self._task: asyncio.Task[object] | None = None
+        self._cancellations = 0
         self._timer: asyncio.TimerHandle | None = None
         self._expired: FailureKind | None = None
 
@@ -53,10 +56,7 @@ class Watchdog:
         if phase == self._phase:
             return
         self._phase = phase
-        self._since = self._loop.time()
-        self.stop()  # the new phase may be shorter than what the timer was set for
-        if self._task is not None:
-            self._timer = self._loop.call_at(self._due(), self._fire)
+        self._since = self._time()
 
     @property
     def phase(self) -> str:
@@ -65,9 +65,11 @@ class Watchdog:
 
     def __enter__(self) -> None:
         self._task = asyncio.current_task()
-        self._since = self._loop.time()
+        assert self._task is not None
+        self._cancellations = self._task.cancelling()  # above 0 in a task that was cancelled and went on
+        self._since = self._time()
         if self._timer is None:
-            self._timer = self._loop.call_at(self._due(), self._fire)
+            self._set()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -78,7 +80,7 @@ class Watchdog:
         expired, self._expired = self._expired, None
         assert task is not None
         # Our own cancellation becomes an error; somebody else's, arriving at the same moment, goes on.
-        if task.uncancel() == 0 and kind is asyncio.CancelledError:
+        if task.uncancel() <= self._cancellations and kind is asyncio.CancelledError:
             raise AttemptFailed(expired, self._words(expired))
 
     def stop(self) -> None:
@@ -86,6 +88,9 @@ class Watchdog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _set(self) -> None:
+        self._timer = self._loop.call_at(min(self._due(), self._time() + self._shortest), self._fire)
 
     def _due(self) -> float:
         due = self._since + self._seconds[self._phase]
@@ -95,9 +100,9 @@ class Watchdog:
         self._timer = None
         if self._task is None:
             return  # nobody waits; the next wait sets the timer
-        due, now = self._due(), self._loop.time()
-        if now < due:
-            self._timer = self._loop.call_at(due, self._fire)
+        now = self._time()
+        if now < self._due():
+            self._set()
             return
         total = self._deadline is not None and now >= self._deadline
         kinds = {"load": FailureKind.TIMEOUT_FIRST_TOKEN, "first_token": FailureKind.TIMEOUT_FIRST_TOKEN}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -75,7 +76,8 @@ def classify(
     code, text = _read(body)
     if secret and len(secret) > 3:
         text = text.replace(secret, "***")
-    kind = _BY_CODE.get(code) or _by_text(status, text) or _BY_STATUS.get(status) or _by_range(status)
+    meant = _meant(status, code)
+    kind = _BY_CODE.get(code) or _by_text(status, text) or _BY_STATUS.get(meant) or _by_range(meant)
     said = f"HTTP {status}" if status != 200 else "an error inside of its answer"
     error = AttemptFailed(
         kind,
@@ -86,6 +88,12 @@ def classify(
     if kind is K.CONTEXT_OVERFLOW:
         error.tokens, error.window = _overflow(body)
     return error
+
+
+def _meant(status: int, code: str) -> int:
+    """The status, or the one that an error inside of a good answer has as its code (OpenRouter, llama.cpp)."""
+    inner = int(code) if status == 200 and len(code) == 3 and code.isdecimal() else 0
+    return inner if 400 <= inner <= 599 else status
 
 
 def _by_text(status: int, text: str) -> FailureKind | None:
@@ -104,7 +112,7 @@ def _read(body: bytes) -> tuple[str, str]:
     """Code (or type) and message out of the shapes that the three protocols use; else the bare text."""
     try:
         found: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "", " ".join(body[:2000].decode("utf-8", "replace").split())
     error = found.get("error", found) if isinstance(found, dict) else found
     if not isinstance(error, dict):
@@ -127,7 +135,9 @@ def _retry_after(headers: Mapping[str, str] | None) -> float | None:
     """Seconds to wait, if the peer said so in milliseconds or seconds."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
-            return max(0.0, float((headers or {})[name]) * unit)
+            seconds = float((headers or {})[name]) * unit
         except (KeyError, ValueError):
             continue
+        if isfinite(seconds):
+            return max(0.0, seconds)
     return None

@@ -6,7 +6,8 @@ Source: Anthropic API reference, "Messages" and "Streaming", version 2026-10-21.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -104,12 +105,13 @@ class ClaudeModel:
                     f"{self._url} answered with {answer.content_type} instead of an event stream; a captive portal may sit between",
                     status=200,
                 )
-            async for chunk in self._read(answer):
-                yield chunk
+            async with aclosing(self._read(answer)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         finally:
             answer.close()
 
-    async def _read(self, answer: Answer) -> AsyncIterator[Chunk]:
+    async def _read(self, answer: Answer) -> AsyncGenerator[Chunk]:
         decoder, told = SseDecoder(), _Told()
         while data := await answer.next():
             for event in decoder.feed(data):

@@ -13,14 +13,15 @@ class LineDecoder:
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
         self._max = max_line
-        self._rest = b""
+        self._parts: list[bytes] = []  # of the unfinished line; joined once, so that many small pieces cost no square
+        self._size = 0
         self._after_cr = False
         self._at_start = True
 
     @property
     def rest(self) -> bytes:
         """What came after the last line ending."""
-        return self._rest
+        return b"".join(self._parts)
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The lines that `chunk` completes.
@@ -30,16 +31,21 @@ class LineDecoder:
         """
         if self._after_cr or b"\r" in chunk:
             chunk = self._unify(chunk)
-        data = self._rest + chunk if self._rest else chunk
         if self._at_start:
-            if len(data) < len(_BOM) and _BOM.startswith(data):
-                self._rest = data
+            chunk = self.rest + chunk
+            if len(chunk) < len(_BOM) and _BOM.startswith(chunk):
+                self._parts = [chunk]
                 return []
-            data, self._at_start = data.removeprefix(_BOM), False
-        lines = data.split(b"\n")
-        self._rest = lines.pop()
-        if len(self._rest) > self._max or any(len(line) > self._max for line in lines):
-            self._rest = b""
+            chunk, self._at_start, self._parts = chunk.removeprefix(_BOM), False, []
+        lines = chunk.split(b"\n")
+        if self._size and len(lines) > 1:
+            lines[0] = b"".join([*self._parts, lines[0]])
+            self._parts, self._size = [], 0
+        if rest := lines.pop():
+            self._parts.append(rest)
+            self._size += len(rest)
+        if self._size > self._max or max(map(len, lines), default=0) > self._max:
+            self._parts, self._size = [], 0
             raise self.too_long("line", self._max)
         return lines
 

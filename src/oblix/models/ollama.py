@@ -5,7 +5,8 @@ Source: docs/api.md and api/types.go of the Ollama project (2026-08).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -99,12 +100,13 @@ class OllamaModel:
                     f"{self._url} answered with {answer.content_type}, which is not Ollama's NDJSON",
                     status=200,
                 )
-            async for chunk in self._read(answer):
-                yield chunk
+            async with aclosing(self._read(answer)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         finally:
             answer.close()
 
-    async def _read(self, answer: Answer) -> AsyncIterator[Chunk]:
+    async def _read(self, answer: Answer) -> AsyncGenerator[Chunk]:
         decoder, calls, logprobs = NdjsonDecoder(), list[ToolCall](), list[dict[str, Any]]()
         while True:
             data = await answer.next()

@@ -5,7 +5,7 @@ Source: OpenAI API reference, "Chat completions" (2026-11); deviations of compat
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import msgspec
@@ -13,8 +13,8 @@ import msgspec
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.base import Call, ModelState
 from oblix.models.classify import classify
-from oblix.models.sse import SseDecoder
-from oblix.models.transport import Answer, Permit, Transport
+from oblix.models.sse import Event, SseDecoder
+from oblix.models.transport import Permit, Transport
 from oblix.models.wire_tools import encode, function_tools, safe
 from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
 from oblix.types.messages import Image, Message, ResponseFormat, ToolCall
@@ -97,8 +97,13 @@ class OpenAIModel:
                     answer.status, await answer.read(), headers=answer.headers, model_id=self.spec.id, secret=self._key
                 )
             if answer.content_type == "text/event-stream":
-                async for chunk in self._read(answer):
-                    yield chunk
+                decoder, told = SseDecoder(), _Told()
+                while not told.is_done and (data := await answer.next()):
+                    for chunk in self._read(decoder.feed(data), told):
+                        yield chunk
+                if told.is_done:
+                    await answer.finish()
+                yield told.end(self.spec.id)
             elif answer.content_type == "application/json":
                 for chunk in self._buffered(await answer.read(MAX_BUFFERED)):
                     yield chunk
@@ -111,31 +116,24 @@ class OpenAIModel:
         finally:
             answer.close()
 
-    async def _read(self, answer: Answer) -> AsyncIterator[Chunk]:
-        decoder, told = SseDecoder(), _Told()
-        while data := await answer.next():
-            for event in decoder.feed(data):
-                if event.data == b"[DONE]":
-                    await answer.finish()
-                    yield told.end(self.spec.id)
-                    return
-                found = self._parse(event.data)
-                told.usage = found.usage or told.usage
-                for choice in found.choices[:1]:
+    def _read(self, events: list[Event], told: _Told) -> Iterator[Chunk]:
+        """What the events say, up to `[DONE]`. No asynchronous generator: closing one inside of another takes a task of its own."""
+        for event in events:
+            if event.data == b"[DONE]":
+                told.is_done = True
+                return
+            found = self._parse(event.data)
+            told.usage = found.usage or told.usage
+            for choice in found.choices[:1]:
+                if choice.finish_reason or choice.logprobs or (choice.delta and choice.delta.tool_calls):
                     told.add(choice)
-                    said = choice.delta
-                    if said is None:
-                        continue
-                    if said.content:
-                        yield Delta(said.content)
-                    elif said.reasoning_content or said.reasoning or said.tool_calls:
-                        yield Progress()
-        if told.finish_reason and told.usage:  # a clean end after the closing usage chunk is proof as well
-            yield told.end(self.spec.id)
-            return
-        raise AttemptFailed(
-            FailureKind.TRUNCATED, f"the answer of {self.spec.id} ended without `finish_reason` and `[DONE]`"
-        )
+                said = choice.delta
+                if said is None:
+                    continue
+                if said.content:
+                    yield Delta(said.content)
+                elif said.reasoning_content or said.reasoning or said.tool_calls:
+                    yield Progress()
 
     def _buffered(self, body: bytes) -> list[Chunk]:
         """A server that ignores `stream` answers in one piece."""
@@ -144,6 +142,7 @@ class OpenAIModel:
         if not found.choices:
             raise AttemptFailed(FailureKind.PROTOCOL, f"{self.spec.id} answered without any choice")
         told.add(found.choices[0])
+        told.is_done = True
         said = found.choices[0].message
         return [*([Delta(said.content)] if said and said.content else []), told.end(self.spec.id)]
 
@@ -197,6 +196,7 @@ class _Told:
     """What an answer told besides its text, gathered until the end."""
 
     def __init__(self) -> None:
+        self.is_done = False  # `[DONE]` was said
         self.finish_reason: str | None = None
         self.usage: _Usage | None = None
         self._pieces: dict[int, tuple[str, str, list[str]]] = {}
@@ -220,6 +220,8 @@ class _Told:
     def end(self, model_id: str) -> End:
         if not self.finish_reason:
             raise AttemptFailed(FailureKind.TRUNCATED, f"the answer of {model_id} ended without a `finish_reason`")
+        if not (self.is_done or self.usage):  # a clean end after the closing usage chunk is proof as well
+            raise AttemptFailed(FailureKind.TRUNCATED, f"the answer of {model_id} ended without `[DONE]`")
         calls = tuple(
             ToolCall(call_id or f"call_{index}", name, "".join(arguments))
             for index, (call_id, name, arguments) in sorted(self._pieces.items())

@@ -49,7 +49,7 @@ class SseDecoder:
         return events
 
     def _add(self, data: bytes) -> None:
-        self._size += len(data)
+        self._size += len(data) + 1  # an empty line costs memory as well
         if self._size > MAX_EVENT:
             raise self._lines.too_long("event", MAX_EVENT)
         self._data.append(data)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from oblix._version import __version__
 from oblix.errors import AttemptFailed, FailureKind
+from oblix.models.address import is_home_address
 from oblix.types.spec import ModelSpec, Place
 
 if TYPE_CHECKING:
@@ -148,8 +150,6 @@ class Transport:
         proxy = None
         if place == "cloud":
             proxy = self._proxies[url] if url in self._proxies else await self._find_proxy(url)
-        import aiohttp
-
         try:
             response = await session.request(
                 method,
@@ -158,7 +158,7 @@ class Transport:
                 headers=headers,
                 allow_redirects=False,
                 proxy=proxy,
-                timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout),
+                timeout=_timeout(connect_timeout),
             )
         except _foreign() as error:
             raise _translate(error, permit.spec, answered=False) from error
@@ -174,7 +174,11 @@ class Transport:
 
         session = self._lanes[place] = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0, resolver=Resolver(home_only=place == "edge"), ttl_dns_cache=30, keepalive_timeout=KEEP_ALIVE
+                limit=0,
+                resolver=Resolver(home_only=place == "edge"),
+                ttl_dns_cache=30,
+                keepalive_timeout=KEEP_ALIVE,
+                socket_factory=_socket_at_home if place == "edge" else None,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # no compression, no compression bombs
@@ -221,6 +225,14 @@ def _proxy_of(url: str) -> str | None:
 
 
 @cache
+def _timeout(connect: float) -> aiohttp.ClientTimeout:
+    """Only the connection is timed here."""
+    import aiohttp
+
+    return aiohttp.ClientTimeout(total=None, connect=connect)
+
+
+@cache
 def _foreign() -> tuple[type[Exception], ...]:
     """What aiohttp and the system raise. `HttpProcessingError` stands outside of aiohttp's own tree."""
     import aiohttp
@@ -229,9 +241,19 @@ def _foreign() -> tuple[type[Exception], ...]:
     return (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 
 
+def _socket_at_home(info: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket to a literal address at home. aiohttp asks no resolver about a host of digits: `http://134744072` is 8.8.8.8."""
+    from oblix.models.resolver import NotAtHome
+
+    family, kind, protocol, _, address = info
+    if not is_home_address(str(address[0])):
+        raise NotAtHome(address[0])
+    return socket.socket(family, kind, protocol)
+
+
 def _off_protocol(response: aiohttp.ClientResponse, spec: ModelSpec) -> AttemptFailed:
     to = urlsplit(response.headers.get("location", "")).netloc
-    what = f"redirects to {to or 'elsewhere'}" if response.status < 400 else "compresses its answer unasked"
+    what = f"redirects to {to or 'elsewhere'}" if 300 <= response.status < 400 else "compresses its answer unasked"
     return AttemptFailed(
         FailureKind.PROTOCOL,
         f"{spec.id} at {spec.endpoint} {what} (HTTP {response.status}), which is never followed",
@@ -243,6 +265,7 @@ def _off_protocol(response: aiohttp.ClientResponse, spec: ModelSpec) -> AttemptF
 def _translate(error: BaseException, spec: ModelSpec, *, answered: bool) -> AttemptFailed:
     """Every exception of aiohttp and the system, as a failure of a named kind. `answered`: the headers had come."""
     import aiohttp
+    from aiohttp.http_exceptions import HttpProcessingError
 
     if isinstance(error, AttemptFailed):
         return error
@@ -251,11 +274,18 @@ def _translate(error: BaseException, spec: ModelSpec, *, answered: bool) -> Atte
         return _not_connected(error, at, spec)
     if answered and isinstance(error, aiohttp.ClientError | OSError):
         return AttemptFailed(FailureKind.TRUNCATED, f"the answer of {at} broke off: {_words(error)}", cause=error)
-    if isinstance(error, aiohttp.InvalidURL | ValueError) and not isinstance(error, aiohttp.ClientPayloadError):
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
         return AttemptFailed(
             FailureKind.BAD_REQUEST, f"{spec.endpoint!r} is no usable address for {spec.id}: {error}", cause=error
         )
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, ValueError):
+        return AttemptFailed(
+            FailureKind.BAD_REQUEST,
+            f"the request to {at} cannot be sent: {error}",
+            hint="Look for line breaks and other control characters in the key.",
+            cause=error,
+        )
+    if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
         return AttemptFailed(
             FailureKind.PROTOCOL, f"{at} does not answer in HTTP as it should: {_words(error)}", cause=error
         )

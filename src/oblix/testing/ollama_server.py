@@ -111,7 +111,7 @@ class OllamaServer:
 
 async def serve(options: OllamaOptions) -> None:
     """Start the engine and the server, say `ready`, and run until the task is cancelled."""
-    from aiohttp import ClientSession, ClientTimeout, web
+    from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 
     from oblix.testing.ollama_app import Engine, OllamaApp, errors_as_json
 
@@ -119,7 +119,11 @@ async def serve(options: OllamaOptions) -> None:
     inner = ServeOptions(
         options.weights, api_key=key, threads=options.threads, slots=options.slots, window=options.window
     )
-    session = ClientSession(timeout=ClientTimeout(total=None), read_bufsize=_LONGEST_LINE)
+    # A connection each: llama.cpp's server closes kept ones when it likes, and a POST that meets that moment fails
+    # (ServerDisconnectedError, seen once in some hundred requests of the seed matrix).
+    session = ClientSession(
+        connector=TCPConnector(force_close=True), timeout=ClientTimeout(total=None), read_bufsize=_LONGEST_LINE
+    )
     async with LlamaServer(inner) as llama, session:
         engine = Engine(llama.url, llama.pid, key, session=session)
         await engine.meet()

@@ -54,7 +54,15 @@ class AgentReport(Mapping[str, Any]):
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict, ready for JSON."""
-        return {**{key: getattr(self, key) for key in _FIELDS}, "metrics": dict(self.metrics)}
+        return {
+            "proceed": self.proceed,
+            "state": self.state,
+            "target": self.target,
+            "reason": self.reason,
+            "metrics": dict(self.metrics),
+            "lean": self.lean,
+            "stale": self.stale,
+        }
 
     @classmethod
     def parse(cls, found: object) -> AgentReport:

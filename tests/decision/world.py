@@ -1,0 +1,127 @@
+"""Facts for the mind: by hand, and drawn at random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, get_args
+
+from hypothesis import strategies as st
+
+from oblix.decision import complexity
+from oblix.decision.facts import HEALTHY, Asked, Complexity, Facts, Health, ModelFacts
+from oblix.decision.policy import PRESETS
+from oblix.types.ids import split_model_id
+from oblix.types.report import TARGETS, AgentReport
+from oblix.types.spec import FREE, Capability, KeyState, ModelSpec, Place, Price
+
+CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
+NOW = 1_795_000_000.0
+
+AVAILABLE = AgentReport(state="available", target="hybrid", reason="machine idle")
+CONSTRAINED = AgentReport(state="constrained", target="hybrid", lean="cloud", reason="CPU 85 %")
+CRITICAL = AgentReport(state="critical", target="cloud", reason="CPU 97 %")
+OPTIMAL = AgentReport(state="optimal", target="hybrid", reason="20 ms")
+DEGRADED = AgentReport(state="degraded", target="hybrid", lean="edge", reason="latency 900 ms")
+DISCONNECTED = AgentReport(state="disconnected", target="local", reason="no network route")
+
+
+def model(model_id: str, place: Place, order: int = 0, *, health: Health = HEALTHY, **known: Any) -> ModelFacts:
+    """A hooked model that can do everything, free at the edge and of unknown price in the cloud."""
+    provider, name = split_model_id(model_id)
+    usual: dict[str, Any] = {"price": FREE if place == "edge" else None, "capabilities": frozenset(CAPABILITIES)}
+    return ModelFacts(ModelSpec(model_id, provider, name, place, order=order, **{**usual, **known}), health)
+
+
+def hooked(*model_ids: str, **known: Any) -> tuple[ModelFacts, ...]:
+    """Models in the order of hooking; Ollama's are at the edge."""
+    return tuple(
+        model(model_id, "edge" if model_id.startswith("ollama") else "cloud", order, **known)
+        for order, model_id in enumerate(model_ids)
+    )
+
+
+def picture(
+    models: tuple[ModelFacts, ...],
+    prompt: str = "What is the capital of France?",
+    reports: Mapping[str, AgentReport] | None = None,
+    **asked: Any,
+) -> Facts:
+    """The facts of a prompt."""
+    usual: dict[str, Any] = {"prompt_tokens": 20, "answer_tokens": 300, "complexity": complexity.score(prompt)}
+    return Facts("01D", NOW, Asked(**{**usual, **asked}), models, reports or {})
+
+
+def with_report(facts: Facts, name: str, report: AgentReport) -> Facts:
+    """The same picture, but for one agent's report."""
+    return replace(facts, reports={**facts.reports, name: report})
+
+
+_word = st.text("abcdef", min_size=1, max_size=6)
+_maybe_text = st.none() | _word
+prices = st.builds(Price, st.floats(0, 100), st.floats(0, 100), st.just("drawn"))
+reports = st.builds(
+    AgentReport,
+    proceed=st.just(True),
+    state=st.sampled_from(["available", "constrained", "critical", "optimal", "degraded", "error", "unknown", "x"]),
+    target=st.sampled_from(TARGETS),
+    reason=st.text(max_size=10),
+    metrics=st.dictionaries(
+        _word, st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9) | _word, max_size=3
+    ),
+    lean=st.none() | st.sampled_from(get_args(Place)),
+    stale=st.booleans(),
+)
+# What excludes a model is drawn more seldom than what does not: most pictures should leave several candidates.
+_healthy = st.builds(Health, failing=_maybe_text, seconds=st.none() | st.floats(0.001, 600))
+healths = _healthy | _healthy | _healthy | st.builds(Health, key_refused=_maybe_text, missing=_maybe_text)
+_windows = st.none() | st.none() | st.integers(1, 200_000)
+_abilities = st.just(frozenset(CAPABILITIES)) | st.frozensets(st.sampled_from(CAPABILITIES))
+_keys: st.SearchStrategy[KeyState] = st.sampled_from(["given", "given", "given", "not_needed", "missing"])
+policies = st.sampled_from(list(PRESETS.values()))
+
+
+@st.composite
+def models(draw: st.DrawFn, min_size: int = 1) -> tuple[ModelFacts, ...]:
+    """Any hooked models."""
+    names = draw(st.lists(_word, min_size=min_size, max_size=6, unique=True))
+    return tuple(
+        ModelFacts(
+            ModelSpec(
+                f"p:{name}",
+                "p",
+                name,
+                draw(st.sampled_from(get_args(Place))),
+                order=order,
+                tier=draw(st.none() | st.integers(1, 4)),
+                window=draw(_windows),
+                capabilities=draw(_abilities),
+                price=draw(st.none() | st.just(FREE) | prices),
+                key=draw(_keys),
+            ),
+            draw(healths),
+        )
+        for order, name in enumerate(names)
+    )
+
+
+@st.composite
+def pictures(draw: st.DrawFn, min_models: int = 1, max_reports: int = 5) -> Facts:
+    """Any facts; no agent vetoes."""
+    hooked = draw(models(min_models))
+    asked = Asked(
+        draw(st.integers(1, 100_000)),
+        draw(st.integers(1, 10_000)),
+        Complexity(draw(st.floats(0, 1)), tuple(draw(st.lists(_word, max_size=2)))),
+        private=draw(st.sampled_from([False, False, False, True])),
+        model_id=draw(st.none() | st.none() | st.sampled_from([each.spec.id for each in hooked])),
+        fallback=draw(st.booleans()),
+        needs=draw(
+            st.just(frozenset[Capability]())
+            | st.just(frozenset[Capability]())
+            | st.frozensets(st.sampled_from(CAPABILITIES), max_size=2)
+        ),
+        max_cost_usd=draw(st.none() | st.none() | st.none() | st.floats(0, 10)),
+    )
+    told = draw(st.dictionaries(_word, reports, max_size=max_reports))
+    return Facts("01D", NOW, asked, hooked, told)

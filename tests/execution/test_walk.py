@@ -1,0 +1,219 @@
+"""Walking the plan: who is asked next, what the caller sees, and what is written down."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from oblix.errors import AttemptFailed, DeadlineExceeded, FailureKind, StreamBroken
+from oblix.execution.run import Journey
+from oblix.models.base import Call
+from oblix.testing import Block, Cut, Fail, ScriptedModel, Wait, run
+from oblix.types.chunk import Delta, End, Progress, Reset, Usage
+from oblix.types.request import Request
+
+from .walking import go, start
+
+ROUTABLE = [kind for kind in FailureKind if kind not in (FailureKind.CONTENT_FILTER, FailureKind.TIMEOUT_TOTAL)]
+
+
+def test_the_first_that_answers_answers() -> None:
+    second = ScriptedModel("openai:b", "no")
+    walked = run(go(ScriptedModel("ollama:a", ["Par", Wait(1.5), "is"]), second))
+    assert walked.text == "Paris"
+    assert second.requests == []
+    (attempt,) = walked.journey.attempts
+    assert (attempt.outcome, attempt.first_token, attempt.total) == ("ok", 0.0, 1.5)
+    assert (attempt.input_tokens, attempt.output_tokens) == (3, 2)
+    assert walked.journey.answered_by == "ollama:a"
+    assert walked.pieces[-1] == walked.journey.end
+
+
+@pytest.mark.parametrize("kind", ROUTABLE)
+def test_before_the_first_token_every_failure_moves_on_unseen(kind: FailureKind) -> None:
+    walked = run(go(ScriptedModel("ollama:a", [Progress(), Fail(kind, hint="try this")]), ScriptedModel("openai:b")))
+    assert walked.text == "ok"
+    assert not any(isinstance(piece, Reset) for piece in walked.pieces)
+    assert walked.outcomes == [("ollama:a", "failed", kind.value), ("openai:b", "ok", None)]
+    assert walked.journey.attempts[0].hint == "try this"
+    assert isinstance(walked.failures[0], AttemptFailed)
+    assert walked.failures[1] is None
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["stream", "buffered"])
+def test_an_answer_without_its_proof_is_no_answer(restart: bool) -> None:
+    walked = run(go(ScriptedModel("ollama:a", [Cut()]), ScriptedModel("openai:b", "whole"), restart=restart))
+    assert walked.text == "whole"
+    assert walked.outcomes[0] == ("ollama:a", "failed", "truncated")
+
+
+def test_when_nobody_is_left_it_ends_without_a_proof() -> None:
+    walked = run(go(ScriptedModel("ollama:a", [Fail("connect")]), ScriptedModel("openai:b", [Fail("auth")])))
+    assert walked.error is None
+    assert walked.journey.end is None
+    assert [kind for _, _, kind in walked.outcomes] == ["connect", "auth"]
+
+
+def test_after_the_first_token_a_stream_breaks_with_the_text_so_far() -> None:
+    spare = ScriptedModel("openai:b")
+    walked = run(go(ScriptedModel("ollama:a", ["half ", "an ", Fail("engine_crash", "it died")]), spare))
+    assert isinstance(walked.error, StreamBroken)
+    assert walked.error.text == "half an "
+    assert walked.error.kind is FailureKind.ENGINE_CRASH
+    assert "it died" in walked.error.message
+    assert isinstance(walked.error.cause, AttemptFailed)
+    assert spare.requests == []
+
+
+def test_after_the_first_token_a_restart_voids_the_text_and_begins_again() -> None:
+    broken = ScriptedModel("ollama:a", ["half ", Wait(2.0), Cut()])
+    walked = run(go(broken, ScriptedModel("openai:b", [Wait(1.0), "whole"]), restart=True))
+    reset = walked.pieces[1]
+    assert isinstance(reset, Reset)
+    assert reset.model_id == "openai:b"
+    assert "ollama:a failed: the answer of ollama:a ended without the proof of completion" in reset.reason
+    assert "".join(walked.journey.text) == "whole"
+    assert walked.journey.first_token_at == 3.0
+    assert [attempt.first_token for attempt in walked.journey.attempts] == [0.0, 1.0]
+
+
+def test_a_restart_with_nobody_left_ends_without_a_reset() -> None:
+    walked = run(go(ScriptedModel("ollama:a", ["half", Cut()]), restart=True))
+    assert [type(piece) for piece in walked.pieces] == [Delta]
+    assert walked.journey.end is None
+
+
+def test_a_model_that_fails_at_once_between_two_restarts_needs_no_second_reset() -> None:
+    plan = (ScriptedModel("ollama:a", ["half", Cut()]), ScriptedModel("x:b", [Fail("connect")]), ScriptedModel("x:c"))
+    walked = run(go(*plan, restart=True))
+    assert [type(piece) for piece in walked.pieces] == [Delta, Reset, Delta, End]
+    assert "".join(walked.journey.text) == "ok"
+
+
+@pytest.mark.parametrize("before", [[], ["half"]], ids=["before", "after the first token"])
+def test_a_content_filter_is_final(before: list[str]) -> None:
+    """Asking elsewhere would evade it."""
+    spare = ScriptedModel("openai:b")
+    walked = run(go(ScriptedModel("openai:a", [*before, Fail("content_filter")]), spare, restart=True))
+    assert spare.requests == []
+    assert walked.journey.end is None
+    assert walked.outcomes == [("openai:a", "failed", "content_filter")]
+
+
+def test_the_deadline_of_the_call_is_final() -> None:
+    spare = ScriptedModel("openai:b")
+    slow = ScriptedModel("openai:a", ["half", Wait(1000)])
+    walked = run(go(slow, spare, restart=True, deadline=2.5))
+    assert isinstance(walked.error, DeadlineExceeded)
+    assert isinstance(walked.error, TimeoutError)
+    assert walked.at == 2.5
+    assert spare.requests == []
+    assert (slow.open, slow.left) == (0, 1)
+    assert walked.outcomes == [("openai:a", "failed", "timeout_total")]
+
+
+def test_a_deadline_that_is_over_sends_nothing_more() -> None:
+    async def main() -> None:
+        await asyncio.sleep(5)
+        walked = await go(model, deadline=2.5)
+        assert isinstance(walked.error, DeadlineExceeded)
+
+    model = ScriptedModel("openai:a", [Wait(1.0), "late"])
+    run(main())
+    assert model.left == 1
+
+
+@pytest.mark.parametrize("before", [[], ["half "]], ids=["before", "after the first token"])
+def test_a_slip_in_a_provider_is_an_attempt_that_failed(before: list[str]) -> None:
+    walked = run(go(ScriptedModel("x:a", [*before, KeyError("oops")]), ScriptedModel("x:b", "whole"), restart=True))
+    assert "".join(walked.journey.text) == "whole"
+    assert walked.outcomes == [("x:a", "failed", "internal"), ("x:b", "ok", None)]
+    failure = walked.failures[0]
+    assert failure is not None
+    assert isinstance(failure.cause, KeyError)
+    assert "KeyError" in failure.message
+
+
+class Clumsy(ScriptedModel):
+    """A provider whose clean-up fails, or takes for ever."""
+
+    async def stream(self, request: Request, call: Call):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        self.requests.append(request)
+        try:
+            yield Delta("half")
+            raise AttemptFailed(FailureKind.CONNECT, "broken")
+        finally:
+            if self.spec.name == "slips":
+                raise KeyError("clean-up")
+            await asyncio.sleep(1e6)
+
+
+@pytest.mark.parametrize("name", ["slips", "hangs"])
+def test_a_clean_up_that_goes_wrong_costs_no_answer(name: str) -> None:
+    walked = run(go(Clumsy(f"x:{name}"), ScriptedModel("x:b", "whole"), restart=True))
+    assert walked.text.endswith("whole")
+    assert walked.at < 400.0
+
+
+# --- leaving ---
+
+
+def test_a_caller_who_stops_iterating_stops_the_model_before_aclose_returns() -> None:
+    model = ScriptedModel("ollama:a", ["a", "b", Block()])
+
+    async def main() -> None:
+        walked = await go(model, leave_after=1)
+        assert (model.open, model.left) == (0, 1)
+        assert walked.outcomes == [("ollama:a", "cancelled", "cancelled")]
+        assert walked.failures == [None]
+
+    run(main())
+
+
+@pytest.mark.parametrize("script", [[Block()], ["a", Block()]], ids=["before", "after the first token"])
+def test_a_cancellation_stops_the_model_and_is_written_down(script: list[str | Block]) -> None:
+    model, spare = ScriptedModel("ollama:a", script), ScriptedModel("openai:b")
+
+    async def main() -> None:
+        journey = Journey()
+
+        async def listen() -> None:
+            async with aclosing(start((model, spare), journey)) as pieces:
+                async for _ in pieces:
+                    pass
+
+        task = asyncio.create_task(listen())
+        await asyncio.sleep(7)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert (model.open, model.left, len(spare.requests)) == (0, 1, 0)
+        (attempt,) = journey.attempts
+        assert (attempt.outcome, attempt.kind, attempt.why) == ("cancelled", "cancelled", "the caller left")
+        assert attempt.total == 7.0
+
+    run(main())
+
+
+def test_an_answer_that_was_whole_stays_whole_when_the_caller_leaves_at_its_end() -> None:
+    walked = run(go(ScriptedModel("ollama:a", ["a"]), leave_after=2))
+    assert walked.outcomes == [("ollama:a", "ok", None)]
+    assert walked.journey.end == End("stop", Usage(3, 1))
+
+
+def test_many_walks_at_once_keep_apart() -> None:
+    async def main() -> None:
+        walks = [
+            go(
+                ScriptedModel("x:a", [Wait(number % 7), f"{number}-", Wait(number % 5), Cut()]),
+                ScriptedModel("x:b", [Wait(number % 3), f"={number}"]),
+                restart=True,
+            )
+            for number in range(50)
+        ]
+        for number, walked in enumerate(await asyncio.gather(*walks)):
+            assert "".join(walked.journey.text) == f"={number}"
+
+    run(main())
