@@ -47,8 +47,9 @@ class BaseAgent(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "check" in cls.__dict__ and "peek" not in cls.__dict__:
-            cls.peek = BaseAgent.peek  # type: ignore[method-assign]  # an inherited shortcut would pass the new check() by
+        first = next(base for base in cls.__mro__ if "check" in base.__dict__ or "peek" in base.__dict__)
+        if "peek" not in first.__dict__:
+            cls.peek = BaseAgent.peek  # type: ignore[method-assign]  # an inherited shortcut would pass the newer check() by
 
     async def initialize(self) -> bool:
         """Get ready; awaited once, before the first `check`. `False` means that the agent cannot work."""
@@ -67,8 +68,8 @@ class BaseAgent(ABC):
         """What `check` would report, if that is known without waiting. Saves a task on the path of a prompt."""
         return None
 
-    def attach(self, surroundings: Surroundings) -> None:
+    def attach(self, surroundings: Surroundings) -> None:  # noqa: B027  optional
         """Called when the agent is hooked. Must touch nothing outside."""
 
-    def notice(self, attempt: Attempt) -> None:
+    def notice(self, attempt: Attempt) -> None:  # noqa: B027  optional
         """Called after each attempt, so that an agent can learn from real traffic. Must not block."""

@@ -177,15 +177,16 @@ class ConnectivityAgent(BaseAgent):
     def _judge(self, metrics: dict[str, Any], stale: bool) -> AgentReport:
         latency, loss, bandwidth = metrics["latency_ms"], metrics["packet_loss_percent"], metrics["bandwidth_mbps"]
         told = [f"{latency:.0f} ms", f"{loss:.0f} % loss"]
+        limits = (
+            ("latency", latency, "ms", "above", self.latency_threshold),
+            ("packet loss", loss, "%", "above", self.packet_loss_threshold),
+            ("bandwidth", bandwidth, "Mbit/s", "below", self.bandwidth_threshold),
+        )
         poor = [
-            f"{name} {value:.0f} {unit} is {side} {limit:.0f} {unit}"
-            for name, value, unit, side, limit, bad in (
-                ("latency", latency, "ms", "above", self.latency_threshold, latency is not None and latency > self.latency_threshold),
-                ("packet loss", loss, "%", "above", self.packet_loss_threshold, loss is not None and loss > self.packet_loss_threshold),
-                ("bandwidth", bandwidth, "Mbit/s", "below", self.bandwidth_threshold, bandwidth is not None and bandwidth < self.bandwidth_threshold),
-            )
-            if bad
-        ]  # fmt: skip
+            f"{name} {value:.0f} {unit} is {side} {limit:g} {unit}"
+            for name, value, unit, side, limit in limits
+            if value is not None and (value > limit if side == "above" else value < limit)
+        ]
         if poor:
             return AgentReport(
                 state="degraded", target="hybrid", lean="edge", reason=", ".join(poor), metrics=metrics, stale=stale

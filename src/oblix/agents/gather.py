@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from oblix.agents.base import BaseAgent
+from oblix.types.attempt import Attempt
 from oblix.types.report import AgentReport
 
 DEADLINE = 0.1  # seconds for each check (contract.md)
@@ -21,6 +22,7 @@ class Panel:
     def __init__(self) -> None:
         self.agents: dict[str, BaseAgent] = {}
         self._starting: dict[str, asyncio.Task[str | None]] = {}
+        self._patience = 0.0  # when those who are starting are no longer waited for
         self._broken: dict[str, str] = {}
         self._ready: set[str] = set()
         self._stray: set[asyncio.Task[Any]] = set()
@@ -30,27 +32,35 @@ class Panel:
         self.agents[agent.name] = agent
         self._ready.discard(agent.name)
         self._broken.pop(agent.name, None)
+        starting = self._starting.pop(agent.name, None)
+        if starting is not None:
+            self._let_go([starting])
 
     async def ask(self, *, deadline: float = DEADLINE, **context: Any) -> dict[str, AgentReport]:
         """The report of every agent, by name, in the order of hooking."""
         if len(self._ready) < len(self.agents):
             await self._get_ready()
-        reports: dict[str, AgentReport] = {}
+        reports: dict[str, AgentReport | None] = {}
         open_: list[BaseAgent] = []
         for agent in self.agents.values():
-            report = (
-                agent.peek()
+            report = reports[agent.name] = (
+                _peek(agent)
                 if agent.name in self._ready
                 else _abstain(agent, self._broken.get(agent.name, "not ready yet"))
             )
             if report is None:
                 open_.append(agent)
-            else:
-                reports[agent.name] = report
         if open_:
             reports |= await self._ask(open_, deadline, context)
-            return {name: reports[name] for name in self.agents}
-        return reports
+        return reports  # type: ignore[return-value]  # whoever was open has been asked
+
+    def notice(self, attempt: Attempt) -> None:
+        """Tell every agent of an attempt."""
+        for agent in self.agents.values():
+            try:
+                agent.notice(attempt)
+            except Exception:  # noqa: BLE001  the door to users' code
+                _log.exception("agent %r raised in notice()", agent.name)
 
     async def _ask(
         self, agents: Iterable[BaseAgent], deadline: float, context: dict[str, Any]
@@ -68,15 +78,16 @@ class Panel:
         }
 
     async def _get_ready(self) -> None:
-        """Initialise who is not; one that takes too long goes on beside the path and votes from then on."""
+        """Initialise who is not; one that takes too long is not waited for again, and votes once it is ready."""
+        now = asyncio.get_running_loop().time()
         for name, agent in self.agents.items():
             if name not in self._ready and name not in self._broken and name not in self._starting:
                 self._starting[name] = asyncio.create_task(_initialize(agent))
-        if not self._starting:
-            return
-        done, _ = await asyncio.wait(self._starting.values(), timeout=READY_DEADLINE)
+                self._patience = now + READY_DEADLINE
+        if self._starting and now < self._patience:
+            await asyncio.wait(self._starting.values(), timeout=self._patience - now)
         for name, task in list(self._starting.items()):
-            if task not in done:
+            if not task.done():
                 continue
             del self._starting[name]
             trouble = "cancelled" if task.cancelled() else task.result()
@@ -109,10 +120,8 @@ async def _check(agent: BaseAgent, deadline: float, context: dict[str, Any]) -> 
     clock = asyncio.get_running_loop().time
     started = clock()
     try:
-        return AgentReport.parse(await agent.check(**context))
-    except ValueError as error:
-        return _abstain(agent, str(error))
-    except Exception as error:  # the door to users' code
+        found = await agent.check(**context)
+    except Exception as error:  # noqa: BLE001  the door to users' code
         _log.exception("agent %r raised in check(); it abstains", agent.name)
         return _abstain(agent, f"check() raised {type(error).__name__}: {error}")
     finally:
@@ -123,6 +132,18 @@ async def _check(agent: BaseAgent, deadline: float, context: dict[str, Any]) -> 
                 agent.name,
                 took * 1000,
             )
+    try:
+        return AgentReport.parse(found)
+    except ValueError as error:
+        return _abstain(agent, str(error))
+
+
+def _peek(agent: BaseAgent) -> AgentReport | None:
+    try:
+        return agent.peek()
+    except Exception:  # noqa: BLE001  the door to users' code
+        _log.exception("agent %r raised in peek(); it is asked in full", agent.name)
+        return None
 
 
 def _being_cancelled() -> bool:
@@ -134,7 +155,7 @@ async def _initialize(agent: BaseAgent) -> str | None:
     """`None` when it went well, else what went wrong."""
     try:
         return None if await agent.initialize() else "initialize() returned False"
-    except Exception as error:  # the door to users' code
+    except Exception as error:  # noqa: BLE001  the door to users' code
         _log.exception("agent %r raised in initialize(); it abstains", agent.name)
         return f"initialize() raised {type(error).__name__}: {error}"
 
@@ -142,7 +163,7 @@ async def _initialize(agent: BaseAgent) -> str | None:
 async def _shutdown(agent: BaseAgent) -> None:
     try:
         await agent.shutdown()
-    except Exception:  # the door to users' code
+    except Exception:  # noqa: BLE001  the door to users' code
         _log.exception("agent %r raised in shutdown()", agent.name)
 
 

@@ -78,7 +78,7 @@ class Sensor(Generic[T]):
         """One reading, on the sensor's own thread."""
         try:
             self.latest = Sample(self._read(), time.monotonic())
-        except Exception:
+        except Exception:  # noqa: BLE001  whatever a device does, the thread must go on
             _log.exception("the sensor %r failed; its last reading is kept", self._name)
         with self._lock:
             waiting, self._waiting = self._waiting, []

@@ -381,8 +381,7 @@ class OblixClient:
             self._health.succeeded(model.spec, attempt.total)
         elif model is not None and error is not None:
             self._health.failed(model.spec, FailureKind(error.kind), error.message, _now(), error.retry_after)
-        for agent in self._panel.agents.values():
-            agent.notice(attempt)
+        self._panel.notice(attempt)
 
     # --- looking ---
 

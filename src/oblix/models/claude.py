@@ -128,7 +128,7 @@ class ClaudeModel:
     def _parse(self, raw: bytes) -> _Event:
         try:
             found = _EVENT.decode(raw)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise AttemptFailed(
                 FailureKind.PROTOCOL, f"{self.spec.id} sent an event that is not valid: {error}", cause=error
             ) from error

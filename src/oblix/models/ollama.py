@@ -135,7 +135,7 @@ class OllamaModel:
     def _parse(self, raw: bytes) -> _Line:
         try:
             line = _LINE.decode(raw)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise AttemptFailed(
                 FailureKind.PROTOCOL, f"{self.spec.id} sent a line that is no valid JSON: {error}", cause=error
             ) from error
@@ -168,7 +168,7 @@ class OllamaModel:
             raise self._refused(body, answer)
         try:
             found: Any = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise AttemptFailed(
                 FailureKind.PROTOCOL, f"{self._url}/api/show gave no valid JSON", cause=error
             ) from error

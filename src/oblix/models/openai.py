@@ -6,6 +6,7 @@ Source: OpenAI API reference, "Chat completions" (2026-11); deviations of compat
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ class _Function(msgspec.Struct):
 
 
 class _ToolPiece(msgspec.Struct):
-    index: int = 0
+    index: int | None = None  # Gemini leaves it out
     id: str | None = None
     function: _Function | None = None
 
@@ -149,7 +150,7 @@ class OpenAIModel:
     def _parse(self, raw: bytes) -> _Chunk:
         try:
             found = _CHUNK.decode(raw)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise AttemptFailed(
                 FailureKind.PROTOCOL, f"{self.spec.id} sent an event that is no valid chunk: {error}", cause=error
             ) from error
@@ -192,6 +193,16 @@ class OpenAIModel:
         """The connections belong to the transport."""
 
 
+@dataclass(slots=True)
+class _Call:
+    """A tool call, as far as it has been told."""
+
+    index: int | None
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
 class _Told:
     """What an answer told besides its text, gathered until the end."""
 
@@ -199,7 +210,7 @@ class _Told:
         self.is_done = False  # `[DONE]` was said
         self.finish_reason: str | None = None
         self.usage: _Usage | None = None
-        self._pieces: dict[int, tuple[str, str, list[str]]] = {}
+        self._calls: list[_Call] = []
         self._logprobs: list[dict[str, Any]] = []
 
     def add(self, choice: _Choice) -> None:
@@ -211,11 +222,17 @@ class _Told:
         for number, piece in enumerate((said.tool_calls if said else None) or ()):
             self._add_piece(piece, number if choice.message else piece.index)
 
-    def _add_piece(self, piece: _ToolPiece, index: int) -> None:
-        call_id, name, arguments = self._pieces.get(index, ("", "", []))
+    def _add_piece(self, piece: _ToolPiece, index: int | None) -> None:
         function = piece.function or _Function()
-        arguments.append(function.arguments or "")
-        self._pieces[index] = (piece.id or call_id, function.name or name, arguments)
+        call = next((call for call in reversed(self._calls) if index in (None, call.index)), None)
+        # Gemini gives parallel calls one index, or none (https://github.com/NousResearch/hermes-agent/issues/62937): there, a name with
+        # an id of its own starts the next call. An id alone does not: older vLLM puts a new one on every piece.
+        if call is None or (call.name and function.name and piece.id and piece.id != call.id):
+            call = _Call(index)
+            self._calls.append(call)
+        call.id = call.id or piece.id or ""
+        call.name = call.name or function.name or ""
+        call.arguments.append(function.arguments or "")
 
     def end(self, model_id: str) -> End:
         if not self.finish_reason:
@@ -223,13 +240,14 @@ class _Told:
         if not (self.is_done or self.usage):  # a clean end after the closing usage chunk is proof as well
             raise AttemptFailed(FailureKind.TRUNCATED, f"the answer of {model_id} ended without `[DONE]`")
         calls = tuple(
-            ToolCall(call_id or f"call_{index}", name, "".join(arguments))
-            for index, (call_id, name, arguments) in sorted(self._pieces.items())
+            ToolCall(call.id or f"call_{number}", call.name, "".join(call.arguments))
+            for number, call in enumerate(sorted(self._calls, key=lambda call: call.index or 0))
         )
+        reason = {"function_call": "tool_calls"}.get(self.finish_reason, self.finish_reason)
         usage = self.usage or _Usage()
         cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
         return End(
-            {"function_call": "tool_calls"}.get(self.finish_reason, self.finish_reason),
+            "tool_calls" if calls and reason == "stop" else reason,
             Usage(usage.prompt_tokens, usage.completion_tokens, cached),
             calls,
             tuple(self._logprobs),

@@ -10,7 +10,8 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ _NO_WAY_OUT = {
     errno.ENONET,
 }
 
+Lane = tuple[Place, bool]  # the place, and whether its connections are kept for later
+
 
 @dataclass(frozen=True, slots=True)
 class Permit:
@@ -57,8 +60,9 @@ class Permit:
 class Answer:
     """An HTTP answer whose body is read in pieces. Always `close()` it; only a body read to its end keeps the connection."""
 
-    def __init__(self, response: aiohttp.ClientResponse, spec: ModelSpec) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, spec: ModelSpec, kept: dict[str | None, float]) -> None:
         self._response = response
+        self._kept = kept
         self._spec = spec
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
@@ -99,6 +103,7 @@ class Answer:
         """Give the connection back if the body was read to its end, else drop it, which stops the peer's work."""
         if self._response.content.at_eof() and self._response.content.exception() is None:
             self._response.release()
+            self._kept[self._spec.endpoint] = time.monotonic()
         else:
             self._response.close()
 
@@ -107,7 +112,8 @@ class Transport:
     """The connections of one client, on one event loop."""
 
     def __init__(self) -> None:
-        self._lanes: dict[Place, aiohttp.ClientSession] = {}
+        self._lanes: dict[Lane, aiohttp.ClientSession] = {}
+        self._kept: dict[str | None, float] = {}  # endpoint → when a connection to it was last kept for later
         self._proxies: dict[str, str | None] = {}
 
     async def post(
@@ -146,38 +152,56 @@ class Transport:
     ) -> Answer:
         permit.check()
         place = permit.spec.place
-        session = self._lanes.get(place) or self._open(place)
         proxy = None
         if place == "cloud":
             proxy = self._proxies[url] if url in self._proxies else await self._find_proxy(url)
-        try:
-            response = await session.request(
-                method,
-                url,
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                proxy=proxy,
-                timeout=_timeout(connect_timeout),
+
+        def ask(lane: Lane) -> Awaitable[aiohttp.ClientResponse]:
+            session = self._lanes.get(lane) or self._open(lane)
+            timeout = _timeout(connect_timeout)
+            return session.request(
+                method, url, data=body, headers=headers, allow_redirects=False, proxy=proxy, timeout=timeout
             )
+
+        try:
+            try:
+                response = await ask((place, True))
+            except _dropped() as error:
+                if not self._may_have_been_dead(error, permit.spec):
+                    raise
+                response = await ask((place, False))
         except _foreign() as error:
             raise _translate(error, permit.spec, answered=False) from error
         if 300 <= response.status < 400 or response.headers.get("content-encoding", "identity") != "identity":
             response.close()
             raise _off_protocol(response, permit.spec)
-        return Answer(response, permit.spec)
+        return Answer(response, permit.spec, self._kept)
 
-    def _open(self, place: Place) -> aiohttp.ClientSession:
+    def _may_have_been_dead(self, error: Exception, spec: ModelSpec) -> bool:
+        """Whether a connection that was kept from an earlier answer had been closed by the peer before our request reached it.
+
+        Then the request is sent once more, on a new connection: no byte of an answer had come, and a peer that closes an idle
+        connection works on nothing. llama.cpp closes right after an answer while it announces to keep the connection, so
+        that every seventh of requests without a pause between them met a dead one.
+        """
+        import aiohttp
+
+        refused = isinstance(error, aiohttp.ClientConnectorError)
+        return not refused and time.monotonic() - self._kept.get(spec.endpoint, float("-inf")) < KEEP_ALIVE
+
+    def _open(self, lane: Lane) -> aiohttp.ClientSession:
         import aiohttp
 
         from oblix.models.resolver import Resolver
 
-        session = self._lanes[place] = aiohttp.ClientSession(
+        place, keep = lane
+        session = self._lanes[lane] = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,
                 resolver=Resolver(home_only=place == "edge"),
                 ttl_dns_cache=30,
-                keepalive_timeout=KEEP_ALIVE,
+                keepalive_timeout=KEEP_ALIVE if keep else None,
+                force_close=not keep,
                 socket_factory=_socket_at_home if place == "edge" else None,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -233,6 +257,14 @@ def _timeout(connect: float) -> aiohttp.ClientTimeout:
 
 
 @cache
+def _dropped() -> tuple[type[Exception], ...]:
+    """What aiohttp raises when the peer closes the connection before it answers."""
+    import aiohttp
+
+    return (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+
+
+@cache
 def _foreign() -> tuple[type[Exception], ...]:
     """What aiohttp and the system raise. `HttpProcessingError` stands outside of aiohttp's own tree."""
     import aiohttp
@@ -242,7 +274,7 @@ def _foreign() -> tuple[type[Exception], ...]:
 
 
 def _socket_at_home(info: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket to a literal address at home. aiohttp asks no resolver about a host of digits: `http://134744072` is 8.8.8.8."""
+    """A socket to an address at home: the last guard, because no resolver is asked about a host that is an address."""
     from oblix.models.resolver import NotAtHome
 
     family, kind, protocol, _, address = info

@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_PAIRS = tuple(high + low for high in _CROCKFORD for low in _CROCKFORD)  # two characters a step: 0.9 µs an id instead of 2.8
+_PAIRS = tuple(
+    high + low for high in _CROCKFORD for low in _CROCKFORD
+)  # two characters a step: 0.9 µs an id instead of 2.8
 
 
 class ModelType(StrEnum):
