@@ -18,7 +18,7 @@ class Budget(BaseAgent):
 
     async def check(self, **kwargs: Any) -> AgentReport:
         share = self.spent / self.limit
-        reason = f"${self.spent:.4f} of ${self.limit:.2f} spent"
+        reason = f"${self.spent:.4f} of ${self.limit:.5f} spent"
         if share > 0.9:
             return AgentReport(state="used up", target="local", reason=reason)
         return AgentReport(state="available", target="hybrid", lean="edge" if share > 0.5 else None, reason=reason)
@@ -30,7 +30,7 @@ class Budget(BaseAgent):
 
 
 async def main() -> None:
-    budget = Budget(limit=0.0001)
+    budget = Budget(limit=0.00004)
     async with OblixClient() as client:
         await hook(client, "EDGE_MODEL", "CLOUD_MODEL")
         client.hook_agent(budget)

@@ -231,10 +231,11 @@ def test_an_id_that_is_told_again_starts_no_second_call(again: str) -> None:
     assert (call.name, call.arguments) == ("now", "{}")
 
 
-def test_a_call_without_id_gets_one() -> None:
-    heard = hear(
-        "openai", stream(says(tool_calls=[tool(0, None, "now"), tool(1, None, "now")]), says(finish="tool_calls"), DONE)
-    )
+@pytest.mark.parametrize("indices", [(0, 1), (None, None)], ids=["with indices", "without"])
+def test_a_call_without_id_gets_one(indices: tuple[int | None, ...]) -> None:
+    pieces = [tool(index, None, "now", "{}") for index in indices]
+    heard = hear("openai", stream(says(tool_calls=pieces), says(finish="tool_calls"), DONE))
+    assert [call.arguments for call in heard.end.tool_calls] == ["{}", "{}"]
     assert [call.id for call in heard.end.tool_calls] == ["call_0", "call_1"]
 
 

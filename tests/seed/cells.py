@@ -17,7 +17,8 @@ _OFFLINE = "[OFFLINE MODE ACTIVE]"
 _ROUNDING = 0.00005  # USD: the page prints four digits
 
 
-def _who(all_up: Sequence[str], no_cloud: Sequence[str], no_edge: Sequence[str]) -> dict[Condition, tuple[str, ...]]:
+def who(all_up: Sequence[str], no_cloud: Sequence[str], no_edge: Sequence[str]) -> dict[Condition, tuple[str, ...]]:
+    """The models that answer, by what is missing: nothing, the cloud, the edge."""
     return {
         Condition.ALL_UP: tuple(all_up),
         **dict.fromkeys(_NO_CLOUD, tuple(no_cloud)),
@@ -28,11 +29,11 @@ def _who(all_up: Sequence[str], no_cloud: Sequence[str], no_edge: Sequence[str])
 # The models that answer, in the order of the program's answers. `performance` insists on ollama:phi for its first task and
 # catches nothing: without Ollama it ends there, in our typed error.
 ANSWERED_BY: Mapping[str, Mapping[Condition, tuple[str, ...]]] = {
-    "basic": _who([LLAMA2], [LLAMA2], [GPT35]),
-    "tiers": _who([PHI, GPT4], [PHI, LLAMA2], [GPT35, GPT4]),
-    "offline": _who([LLAMA2] * 2, [LLAMA2] * 2, [GPT35] * 2),
-    "performance": _who([PHI, PHI, GPT35, GPT35], [PHI] * 4, []),
-    "cost": _who([LLAMA2] * 3, [LLAMA2] * 3, [GPT35, GPT35, GPT4]),
+    "basic": who([LLAMA2], [LLAMA2], [GPT35]),
+    "tiers": who([PHI, GPT4], [PHI, LLAMA2], [GPT35, GPT4]),
+    "offline": who([LLAMA2] * 2, [LLAMA2] * 2, [GPT35] * 2),
+    "performance": who([PHI, PHI, GPT35, GPT35], [PHI] * 4, []),
+    "cost": who([LLAMA2] * 3, [LLAMA2] * 3, [GPT35, GPT35, GPT4]),
 }
 
 

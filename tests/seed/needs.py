@@ -14,8 +14,13 @@ MODEL = "smollm2"
 
 
 def missing() -> str | None:
-    """Why the matrix cannot run here, or `None` when it can."""
-    return page.absent() or netns.available() or _no_weights()
+    """Why the page's matrix cannot run here, or `None` when it can."""
+    return page.absent() or world_missing()
+
+
+def world_missing() -> str | None:
+    """Why the world cannot be made here, or `None` when it can."""
+    return netns.available() or _no_weights()
 
 
 def weights() -> Path:

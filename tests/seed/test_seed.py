@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from . import needs, page
+from . import page
 from .matrix import Cell, cells, try_cell
 from .world import World
 
@@ -16,18 +15,12 @@ pytestmark = [pytest.mark.seed, pytest.mark.netns, pytest.mark.engine]
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    reason = needs.missing()
+def programs(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    reason = page.absent()
     if reason is not None and os.environ.get("CI"):
         pytest.fail(f"in CI the page's programs must run: {reason}")
     if reason is not None:
         pytest.skip(reason)
-    with World(needs.weights()) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def programs(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return page.cut(tmp_path_factory.mktemp("page"))
 
 

@@ -72,9 +72,9 @@ class ResourceMonitor(BaseAgent):
                 )
         thresholds = DEFAULTS | {key: float(value) for key, value in given.items() if key in DEFAULTS}
         for lower, critical in _TWINS:
-            if thresholds[lower] >= thresholds[critical]:
+            if lower in given and thresholds[lower] >= thresholds[critical]:
                 lifted = (thresholds[lower] + 100.0) / 2
-                if lower in given and critical in given:
+                if critical in given:
                     warnings.warn(
                         f"{lower}={given[lower]} is not below {critical}={given[critical]}; {critical} is taken as {lifted:g}",
                         UserWarning,

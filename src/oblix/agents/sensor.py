@@ -36,6 +36,7 @@ class Sensor(Generic[T]):
         self._stopped = threading.Event()
         self._owner = 0
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._failing = False
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -78,8 +79,11 @@ class Sensor(Generic[T]):
         """One reading, on the sensor's own thread."""
         try:
             self.latest = Sample(self._read(), time.monotonic())
-        except Exception:  # noqa: BLE001  whatever a device does, the thread must go on
-            _log.exception("the sensor %r failed; its last reading is kept", self._name)
+            self._failing = False
+        except Exception as error:  # noqa: BLE001  whatever a device does, the thread must go on
+            if not self._failing:  # told once, not at every reading
+                _log.warning("the sensor %r failed, its last reading is kept: %s", self._name, error, exc_info=error)
+            self._failing = True
         with self._lock:
             waiting, self._waiting = self._waiting, []
         for loop, news in waiting:

@@ -324,7 +324,7 @@ class OblixClient:
         await self._recorder.decided(decision, facts)
         if not decision.plan:
             error = refusals.no_route(decision)
-            await self._recorder.ended(decision, (), error=error)
+            self._recorder.ended(decision, (), error=error)
             raise error
         self._prices.kick()
         journey = Journey(self._learn)
@@ -340,10 +340,10 @@ class OblixClient:
             if journey.end is None:
                 raise refusals.all_failed(decision, journey.attempts)
         except OblixError as error:
-            await self._recorder.ended(decision, journey.attempts, error=error)
+            self._recorder.ended(decision, journey.attempts, error=error)
             raise refusals.sign(error, decision, journey.attempts) from None
         except (asyncio.CancelledError, GeneratorExit):
-            self._recorder.left(decision, journey.attempts)
+            self._recorder.ended(decision, journey.attempts)
             raise
         yield await self._reply(request, decision, specs, journey, asked_at)
 
@@ -359,7 +359,7 @@ class OblixClient:
         spec = specs[model_id]
         measured = figures.metrics(request, spec, journey, end, asked_at=asked_at, now=_now(), wall=time.time())
         measured["saved_usd"] = figures.saved(decision, specs, measured)
-        await self._recorder.ended(decision, journey.attempts, metrics=measured)
+        self._recorder.ended(decision, journey.attempts, metrics=measured)
         return Reply(
             request.id,
             model_id,
@@ -436,7 +436,7 @@ class OblixClient:
         await self._panel.close()
         await asyncio.gather(*(model.close() for model in self._models.values()), return_exceptions=True)
         await self._transport.close()
-        self._recorder.close()
+        await self._recorder.close()
 
 
 def _now() -> float:

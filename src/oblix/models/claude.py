@@ -17,7 +17,7 @@ from oblix.models.base import Call, ModelState
 from oblix.models.classify import classify
 from oblix.models.sse import SseDecoder
 from oblix.models.transport import Answer, Permit, Transport
-from oblix.models.wire_tools import encode, safe
+from oblix.models.wire_tools import encode, read_arguments, safe
 from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
 from oblix.types.messages import Image, Message, ToolCall
 from oblix.types.request import Request
@@ -244,12 +244,10 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = [_image(image) for image in message.images]
     if message.text:
         blocks.append({"type": "text", "text": safe(message.text)})
-    for call in message.tool_calls:
-        try:
-            arguments = msgspec.json.decode(call.arguments or "{}")
-        except msgspec.DecodeError:
-            arguments = {"input": call.arguments}
-        blocks.append({"type": "tool_use", "id": call.id, "name": call.name, "input": arguments})
+    blocks.extend(
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": read_arguments(call.arguments)}
+        for call in message.tool_calls
+    )
     return blocks
 
 

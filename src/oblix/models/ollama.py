@@ -17,7 +17,7 @@ from oblix.models.base import Call, ModelState
 from oblix.models.classify import classify
 from oblix.models.ndjson import NdjsonDecoder
 from oblix.models.transport import Answer, Permit, Transport
-from oblix.models.wire_tools import encode, function_tools, safe
+from oblix.models.wire_tools import encode, function_tools, read_arguments, safe
 from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
 from oblix.types.messages import Message, ToolCall
 from oblix.types.request import Request
@@ -237,16 +237,9 @@ def _message(message: Message) -> dict[str, Any]:
         made["images"] = [image.data for image in message.images]
     if message.tool_calls:
         made["tool_calls"] = [
-            {"function": {"name": call.name, "arguments": _arguments(call.arguments)}} for call in message.tool_calls
+            {"function": {"name": call.name, "arguments": read_arguments(call.arguments)}} for call in message.tool_calls
         ]
     return made
-
-
-def _arguments(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text or "{}")
-    except msgspec.DecodeError:
-        return {"input": text}
 
 
 def _tool_call(found: _ToolCall, number: int) -> ToolCall:

@@ -227,7 +227,8 @@ class _Told:
         call = next((call for call in reversed(self._calls) if index in (None, call.index)), None)
         # Gemini gives parallel calls one index, or none (https://github.com/NousResearch/hermes-agent/issues/62937): there, a name with
         # an id of its own starts the next call. An id alone does not: older vLLM puts a new one on every piece.
-        if call is None or (call.name and function.name and piece.id and piece.id != call.id):
+        other = piece.id != call.id if call and piece.id else index is None
+        if call is None or (call.name and function.name and other):
             call = _Call(index)
             self._calls.append(call)
         call.id = call.id or piece.id or ""

@@ -21,7 +21,7 @@ MIGRATIONS: tuple[str, ...] = (
         at REAL NOT NULL,              -- seconds since the epoch
         record BLOB NOT NULL,          -- JSON, the decision as `Decision.to_dict` gives it
         facts BLOB NOT NULL            -- JSON, what it was decided on; features of the prompt, never the prompt
-    ) WITHOUT ROWID;
+    );
     CREATE TABLE outcome (
         decision_id TEXT NOT NULL,
         at REAL NOT NULL,

@@ -141,10 +141,10 @@ def read_recorded(path: Path) -> Machine:
         ConfigurationError: The file is missing or does not hold one.
     """
     try:
-        found = msgspec.json.decode(path.read_bytes())
+        found = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         found.pop("recorded", None)
         return msgspec.convert({**found, "source": f"recorded: {path.name}"}, Machine)
-    except (OSError, msgspec.MsgspecError, AttributeError) as error:
+    except (OSError, msgspec.MsgspecError) as error:
         raise ConfigurationError(f"OBLIX_READINGS={str(path)!r} is no recorded reading: {error}") from error
 
 

@@ -1,0 +1,221 @@
+"""Readings beside the path of a prompt: a device that hangs or fails delays nobody, not even the exit."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import logging
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from oblix.agents import ConnectivityAgent, ResourceMonitor
+from oblix.agents.sensor import Sensor
+
+
+def threads(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == f"oblix-sensor-{name}"]
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    """Wall clocks only guard against hanging."""
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.005)
+
+
+def program(text: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """Run a program of its own."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", textwrap.dedent(text)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def test_nothing_is_read_before_it_starts() -> None:
+    numbers = itertools.count()
+    sensor = Sensor("t1", lambda: next(numbers), 1e6)
+    assert sensor.latest is None
+    assert sensor.age() == float("inf")
+    assert next(numbers) == 0
+    assert threads("t1") == []
+
+
+def test_it_reads_at_its_interval_and_at_once_when_asked() -> None:
+    numbers = itertools.count()
+    often, seldom = Sensor("t2", lambda: next(numbers), 0.001), Sensor("t3", lambda: next(numbers), 1e6)
+    often.start()
+    wait_until(lambda: often.latest and often.latest.value > 5)
+    often.stop()
+
+    async def main() -> None:
+        assert await seldom.refresh(20.0)
+        first = seldom.latest
+        assert first is not None
+        assert await seldom.refresh(20.0)
+        second = seldom.latest
+        assert second is not None
+        assert second.value > first.value
+        assert second.at >= first.at
+        assert seldom.age() < 20.0
+        assert len(threads("t3")) == 1
+
+    asyncio.run(main())
+    seldom.stop()
+
+
+def test_a_reading_that_hangs_is_not_waited_for() -> None:
+    release = threading.Event()
+    sensor = Sensor("t4", lambda: release.wait(60), 1e6)
+
+    async def main() -> None:
+        for _ in range(100):
+            assert not await sensor.refresh(0.001)
+        assert sensor.latest is None
+        assert len(threads("t4")) == 1
+        release.set()
+        assert await sensor.refresh(20.0)
+
+    asyncio.run(main())
+    sensor.stop()
+    assert sensor._waiting == []
+
+
+def test_one_that_hangs_gathers_no_waiters() -> None:
+    """Each prompt left an entry behind for as long as the device hung."""
+    release = threading.Event()
+    sensor = Sensor("t5", lambda: release.wait(60), 1e6)
+
+    async def main() -> None:
+        for _ in range(10):
+            await sensor.refresh(0.001)
+
+    asyncio.run(main())
+    assert sensor._waiting == []
+    release.set()
+    sensor.stop()
+
+
+def test_a_reading_that_fails_keeps_the_last_one_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    numbers = itertools.count()
+
+    def read() -> int:
+        number = next(numbers)
+        if number in (1, 2, 3, 5):
+            raise OSError(f"gone {number}")
+        return number
+
+    sensor = Sensor("t6", read, 1e6)
+    seen = []
+    with caplog.at_level(logging.WARNING, "oblix.agents"):
+        for _ in range(6):
+            sensor.take()
+            assert sensor.latest is not None
+            seen.append(sensor.latest.value)
+    assert seen == [0, 0, 0, 0, 4, 4]
+    assert [record.getMessage() for record in caplog.records] == [
+        "the sensor 't6' failed, its last reading is kept: gone 1",
+        "the sensor 't6' failed, its last reading is kept: gone 5",
+    ]
+
+
+def test_it_stops_and_starts_again() -> None:
+    numbers = itertools.count()
+    sensor = Sensor("t7", lambda: next(numbers), 0.001)
+    sensor.start()
+    sensor.start()
+    assert len(threads("t7")) == 1
+    sensor.stop()
+    sensor.stop()
+    wait_until(lambda: not threads("t7"))
+    sensor.poke()
+    before = next(numbers)
+    wait_until(lambda: sensor.latest and sensor.latest.value > before)
+    sensor.stop()
+
+
+def test_a_loop_that_is_gone_is_told_nothing() -> None:
+    release = threading.Event()
+    sensor = Sensor("t8", lambda: release.wait(60), 1e6)
+
+    async def main() -> None:
+        task = asyncio.create_task(sensor.refresh(60))
+        await asyncio.sleep(0.01)
+        task.cancel()
+
+    asyncio.run(main())
+    release.set()
+    wait_until(lambda: sensor.latest)
+    sensor.stop()
+
+
+@pytest.mark.parametrize("kind", [ResourceMonitor, ConnectivityAgent])
+def test_an_agent_that_is_dropped_leaves_no_thread(kind: type[ResourceMonitor | ConnectivityAgent]) -> None:
+    agent = kind("dropped")
+    agent._sensor.start()
+    assert threads("dropped")
+    del agent
+    gc.collect()
+    wait_until(lambda: not threads("dropped"))
+
+
+def test_a_hung_device_delays_neither_a_prompt_nor_the_exit() -> None:
+    ran = program(
+        """
+        import asyncio, time
+        from oblix import OblixClient
+        from oblix.agents import ResourceMonitor
+        from oblix.testing import ScriptedModel
+        from oblix.agents.probes import machine
+
+        machine.MachineProbe.read = lambda self: time.sleep(3600)
+
+        async def main():
+            client = OblixClient(store=":memory:")
+            client.hook(ScriptedModel("ollama:phi", "here"))
+            client.hook_agent(ResourceMonitor())
+            for _ in range(3):
+                reply = await client.execute("hi")
+                report = reply.agent_checks["resource_monitor"]
+                print(reply, report.state, report.stale, report.reason)
+
+        asyncio.run(main())
+        """
+    )
+    assert ran.stdout == "here unknown True no reading within 90 ms\n" * 3
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_a_fork_has_sensors_of_its_own() -> None:
+    ran = program(
+        """
+        import asyncio, os, threading, warnings
+        from oblix.agents import ResourceMonitor
+
+        async def look(agent):
+            return (await agent.check()).state != "unknown"
+
+        agent = ResourceMonitor()
+        assert asyncio.run(look(agent))
+        agent._sensor._lock.acquire()   # as if the fork fell into the moment in which the sensor's thread held it
+        child = os.fork()
+        if child == 0:
+            agent._sensor.latest = None
+            told = asyncio.run(look(agent))
+            names = [thread.name for thread in threading.enumerate()]
+            os._exit(0 if told and "oblix-sensor-resource_monitor" in names else 1)
+        agent._sensor._lock.release()
+        raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")

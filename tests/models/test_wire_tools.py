@@ -1,0 +1,107 @@
+"""Whatever a prompt holds, a body is valid JSON in UTF-8; what JSON cannot carry is a failure of ours."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oblix.errors import AttemptFailed, FailureKind
+from oblix.models.wire_tools import encode, read_arguments, safe
+from oblix.types.messages import Message, ResponseFormat, Tool, ToolCall
+
+from .asking import WIRES, Wire, ask, hear
+from .upstream import HANGUP
+
+LONE = "\ud800"
+ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=30)
+
+
+@given(ANY_TEXT)
+def test_safe_text_keeps_all_but_lone_surrogates(text: str) -> None:
+    made = safe(text)
+    made.encode()
+    if not any("\ud800" <= sign <= "\udfff" for sign in text):
+        assert made == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a\ud800b", "a\ufffdb"), ("\udfff", "\ufffd"), ("\ud83d\ude00", "😀"), ("a\0b", "a\0b"), ("", "")],
+    ids=["high", "low", "a pair in two halves", "NUL", "nothing"],
+)
+def test_safe(text: str, expected: str) -> None:
+    assert safe(text) == expected
+
+
+@given(st.recursive(ANY_TEXT | st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.none(),
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3)))  # fmt: skip
+def test_every_body_is_valid_json(value: Any) -> None:
+    raw = encode({"body": value})
+    json.loads(raw.decode("utf-8"))
+
+
+@pytest.mark.parametrize("value", [object(), {(1, 2): 3}, lambda: None], ids=["object", "key", "function"])
+def test_what_json_cannot_carry(value: object) -> None:
+    with pytest.raises(AttemptFailed, match="JSON") as failed:
+        encode({"tools": value})
+    assert failed.value.kind is FailureKind.BAD_REQUEST
+
+
+def test_a_body_without_end() -> None:
+    loop: dict[str, Any] = {}
+    loop["again"] = loop
+    with pytest.raises(AttemptFailed) as failed:
+        encode(loop)
+    assert failed.value.kind is FailureKind.BAD_REQUEST
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_surrogates_and_nul_reach_the_wire_as_valid_json(wire: Wire) -> None:
+    """Wherever text can stand: prompt, system, tools, calls, results, stops and the provider's own options."""
+    odd = f"a{LONE}b\0c😀"
+    request = ask(
+        messages=(
+            Message("system", odd),
+            Message("user", odd),
+            Message("assistant", odd, (ToolCall(f"id{LONE}", f"name{LONE}", f'{{"x": "{LONE}"}}'),)),
+            Message("tool", odd, tool_call_id=f"id{LONE}"),
+            Message("user", odd),
+        ),
+        tools=(Tool(f"t{LONE}", odd, {"description": odd}),),
+        stop=(odd,),
+        response_format=ResponseFormat("json_schema", {"title": odd}, f"n{LONE}"),
+        provider_options={f"k{LONE}": {"v": [odd]}},
+    )
+    (asked,) = hear(wire, [HANGUP], request=request).asked
+    asked.body.decode("utf-8")
+    text = json.dumps(asked.json, ensure_ascii=False)
+    assert "a\ufffdb\\u0000c😀" in text
+    assert asked.json["k\ufffd"] == {"v": ["a\ufffdb\0c😀"]}
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_options_that_cannot_be_written_send_nothing(wire: Wire) -> None:
+    heard = hear(wire, [HANGUP], request=ask(provider_options={"x": object()}))
+    assert heard.failed.kind is FailureKind.BAD_REQUEST
+    assert heard.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ("", {}),
+        ("{", {"input": "{"}),
+        ("[1]", {"input": [1]}),
+        ("null", {"input": None}),
+        (f'{{"a": "{LONE}"}}', {"a": "\ufffd"}),
+        ("[" * 100_000, {"input": "[" * 100_000}),
+    ],
+    ids=["object", "nothing", "half", "list", "null", "a lone surrogate", "deep"],
+)
+def test_arguments_are_always_an_object(text: str, expected: object) -> None:
+    assert read_arguments(text) == expected
