@@ -306,6 +306,8 @@ class OblixClient:
         """Look, then think."""
         if not self._lifeline.is_tied:
             await self._lifeline.tie()
+            if any(model.spec.endpoint for model in self._models.values()):
+                await self._transport.prepare()
         if not self._models:
             raise refusals.nothing_hooked()
         if request.max_cost_usd is not None and not self._prices.is_settled():

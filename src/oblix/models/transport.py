@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
@@ -115,6 +117,11 @@ class Transport:
         self._lanes: dict[Lane, aiohttp.ClientSession] = {}
         self._kept: dict[str | None, float] = {}  # endpoint → when a connection to it was last kept for later
         self._proxies: dict[str, str | None] = {}
+
+    async def prepare(self) -> None:
+        """Import aiohttp (some 150 ms of CPU) on a thread, so that the first prompt does not stop the loop."""
+        if "aiohttp" not in sys.modules:
+            await asyncio.to_thread(importlib.import_module, "oblix.models.resolver")
 
     async def post(
         self,
