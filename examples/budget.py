@@ -41,7 +41,9 @@ async def main() -> None:
         ):
             reply = await client.execute(prompt)
             budget.add(reply)
-            print(f"{reply.model_id}  ←  {prompt}\n   {reply.why()}\n   spent ${budget.spent:.6f} of ${budget.limit:.6f}")
+            print(
+                f"{reply.model_id}  ←  {prompt}\n   {reply.why()}\n   spent ${budget.spent:.6f} of ${budget.limit:.6f}"
+            )
 
 
 if __name__ == "__main__":

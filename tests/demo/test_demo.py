@@ -101,7 +101,12 @@ def test_the_tour(tmp_path: Path, weights: Path) -> None:
     cache = tmp_path / "oblix" / "cache"
     cache.mkdir(parents=True)
     (cache / "models").symlink_to(weights.parent)
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OBLIX_HOME": str(tmp_path / "oblix"), "LANG": "C.UTF-8"}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "OBLIX_HOME": str(tmp_path / "oblix"),
+        "LANG": "C.UTF-8",
+    }
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "oblix", "demo"],
         env=environment,
@@ -116,7 +121,11 @@ def test_the_tour(tmp_path: Path, weights: Path) -> None:
     footers = re.findall(r"^ *(edge|cloud) · (\S+) · [\d.]+ s.* · \$[\d.]+.* · (.+)$", done.stdout, re.MULTILINE)
     assert len(footers) == 1 + SCENES, done.stdout
     assert all(reason for _, _, reason in footers)
-    assert [place for place, _, _ in footers[3:]] == ["edge", "edge", "edge"]  # these do not depend on how busy this machine is
+    assert [place for place, _, _ in footers[3:]] == [
+        "edge",
+        "edge",
+        "edge",
+    ]  # these do not depend on how busy this machine is
     assert "connection refused" in footers[3][2]
     assert "broke off" in footers[4][2]
     assert footers[5][2].startswith("private prompt stays at home")

@@ -45,6 +45,7 @@ class Sensor(Generic[T]):
             return
         self._owner = os.getpid()
         self._wake, self._stopped, self._lock = threading.Event(), threading.Event(), threading.Lock()
+        self._waiting = []
         threading.Thread(
             target=_run, args=(self, self._stopped, self._wake), name=f"oblix-sensor-{self._name}", daemon=True
         ).start()
@@ -67,12 +68,17 @@ class Sensor(Generic[T]):
         """Read now; whether a new sample came within so many seconds."""
         loop = asyncio.get_running_loop()
         news: asyncio.Future[None] = loop.create_future()
+        self.start()  # first, because after a fork the lock may be held by a thread that is not there any more
         with self._lock:
             self._waiting.append((loop, news))
-        self.poke()
-        done, _ = await asyncio.wait([news], timeout=within)
-        if not done:
-            news.cancel()
+        self._wake.set()
+        try:
+            done, _ = await asyncio.wait([news], timeout=within)
+        finally:
+            if not news.done():
+                news.cancel()
+                with self._lock:
+                    self._waiting = [waiter for waiter in self._waiting if waiter[1] is not news]
         return bool(done)
 
     def take(self) -> None:

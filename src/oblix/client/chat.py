@@ -27,7 +27,7 @@ async def talk(client: OblixClient, first: str | None, wishes: Mapping[str, Any]
     history: list[Message | Mapping[str, Any]] = list(wishes.get("messages") or ())
     rest = {name: wish for name, wish in wishes.items() if name != "messages"}
     reply: Reply | None = None
-    prompt = first if first else await _read()
+    prompt = first or await _read()
     while prompt is not None and prompt.strip().lower() not in LEAVE:
         if prompt.strip():
             try:

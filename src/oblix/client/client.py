@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 from oblix.agents.base import BaseAgent
 from oblix.agents.gather import Panel
@@ -221,7 +221,7 @@ class OblixClient:
             sys.stderr.write(footer(reply) + "\n")
         return reply
 
-    def stream(  # noqa: PLR0913  as `execute`
+    def stream(
         self,
         prompt: str | None = None,
         model_id: str | None = None,
@@ -270,7 +270,7 @@ class OblixClient:
         record, outcome = found
         return sentence(record, outcome["attempts"] if outcome else ())
 
-    def _request(  # noqa: PLR0913
+    def _request(
         self,
         request_id: str | None,
         prompt: str | None,
@@ -426,7 +426,7 @@ class OblixClient:
 
     cleanup = shutdown
 
-    async def __aenter__(self) -> OblixClient:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
+from typing import Self
 
 from oblix.errors import InvalidRequest
 from oblix.types.chunk import Reset
@@ -24,7 +25,7 @@ class Stream:
         self._events: AsyncIterator[str | Reset | Reply] | None = None
         self._reply: Reply | None = None
 
-    async def __aenter__(self) -> Stream:
+    async def __aenter__(self) -> Self:
         self._events = self._start()
         return self
 

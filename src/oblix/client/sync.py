@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 from oblix.agents.base import BaseAgent
 from oblix.client.client import OblixClient as AsyncClient
@@ -84,7 +84,7 @@ class Stream:
         self._loop = loop
         self._inner = inner
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Self:
         self._loop.run(self._inner.__aenter__())
         return self
 
@@ -168,7 +168,7 @@ class OblixClient:
             )
         )
 
-    def stream(  # noqa: PLR0913
+    def stream(
         self,
         prompt: str | None = None,
         model_id: str | None = None,
@@ -225,7 +225,7 @@ class OblixClient:
 
     cleanup = shutdown
 
-    def __enter__(self) -> OblixClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from types import TracebackType
+from typing import Self
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: closing sends RST, as a broken link or a crashed server does
 
@@ -48,7 +49,7 @@ class Wire:
         if self._relays:
             await asyncio.wait(self._relays)
 
-    async def __aenter__(self) -> Wire:
+    async def __aenter__(self) -> Self:
         await self.plug()
         return self
 

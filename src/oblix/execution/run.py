@@ -11,7 +11,7 @@ from oblix.errors import AttemptFailed, DeadlineExceeded, FailureKind, StreamBro
 from oblix.execution.timers import Watchdog, limits_for
 from oblix.models.base import Call, Model
 from oblix.types.attempt import Attempt
-from oblix.types.chunk import Chunk, Delta, End, Progress, Reset
+from oblix.types.chunk import Chunk, Delta, End, Reset
 from oblix.types.request import Request
 
 _FINAL = {FailureKind.CONTENT_FILTER}  # no fault of the model's: asking elsewhere would evade its filter
@@ -33,6 +33,12 @@ class Journey:
     sent_at: float = 0.0
     first_token_at: float | None = None
     ended_at: float = 0.0
+
+    def heard(self, text: str, clock: Callable[[], float]) -> None:
+        """A piece of the answer came."""
+        if self.first_token_at is None:
+            self.first_token_at = clock()
+        self.text.append(text)
 
 
 async def walk(
@@ -88,15 +94,10 @@ async def _attempt(model: Model, request: Request, journey: Journey, deadline: f
                 raise AttemptFailed(
                     FailureKind.TRUNCATED, f"the answer of {model.spec.id} ended without the proof of completion"
                 )
-            kind = type(chunk)
-            if kind is Delta:
-                if journey.first_token_at is None:
-                    journey.first_token_at = clock()
-                    dog.reached("idle")
-                journey.text.append(chunk.text)  # type: ignore[union-attr]
-            elif kind is Progress and journey.first_token_at is not None:
+            if type(chunk) is Delta:
+                journey.heard(chunk.text, clock)
                 dog.reached("idle")
-            elif isinstance(chunk, End):
+            elif type(chunk) is End:
                 journey.end, journey.answered_by, journey.ended_at = chunk, model.spec.id, clock()
                 record.ok(chunk, clock())
             yield chunk

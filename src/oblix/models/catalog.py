@@ -64,7 +64,7 @@ class PriceBook:
                 provider, name = self._wanted[-1]
                 self._entries[provider, name] = look_up(provider, name)
                 self._wanted.pop()
-        except Exception:
+        except Exception:  # noqa: BLE001  a broken catalogue costs a figure, never an answer
             _log.exception("the price catalogue cannot be used; costs stay unknown")
             self._wanted.clear()
         finally:

@@ -51,6 +51,7 @@ class _Block(msgspec.Struct):
     id: str = ""
     name: str = ""
     text: str | None = None
+    input: dict[str, Any] | None = None  # whole here, from servers that do not stream it
 
 
 class _Delta(msgspec.Struct):
@@ -216,7 +217,7 @@ class _Told:
         if not self._stop_reason:
             raise AttemptFailed(FailureKind.TRUNCATED, f"the answer of {model_id} ended without a `stop_reason`")
         calls = tuple(
-            ToolCall(block.id or f"call_{index}", block.name, "".join(pieces) or "{}")
+            ToolCall(block.id or f"call_{index}", block.name, "".join(pieces) or encode(block.input or {}).decode())
             for index, (block, pieces) in sorted(self._calls.items())
         )
         reason = _FINISH.get(self._stop_reason, self._stop_reason)

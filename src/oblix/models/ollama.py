@@ -237,7 +237,8 @@ def _message(message: Message) -> dict[str, Any]:
         made["images"] = [image.data for image in message.images]
     if message.tool_calls:
         made["tool_calls"] = [
-            {"function": {"name": call.name, "arguments": read_arguments(call.arguments)}} for call in message.tool_calls
+            {"function": {"name": call.name, "arguments": read_arguments(call.arguments)}}
+            for call in message.tool_calls
         ]
     return made
 

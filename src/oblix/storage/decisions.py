@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     import apsw
 
 PATIENCE = 2.0  # seconds that a write waits for other processes
-CHECKPOINT_EVERY = 1000  # writes; the checkpoint syncs the disk, so it runs on a thread of its own
+# Writes, some 2,000 pages of 4 KiB (SQLite's own default is 1,000). The checkpoint syncs the disk (5 to 25 ms), so it runs beside, on a
+# thread. While the write-ahead log stays small its pages are used again, which makes a write a quarter faster than in fresh ones.
+CHECKPOINT_EVERY = 400
+_log = logging.getLogger("oblix.storage")
 _ENCODER = msgspec.json.Encoder(enc_hook=str)  # an agent's metrics may hold anything
 
 
@@ -84,16 +88,7 @@ class DecisionLog:
         self._writes += len(rows)
         if self._writes >= CHECKPOINT_EVERY and str(self._path) != ":memory:":
             self._writes = 0
-            await asyncio.to_thread(self._checkpoint)
-
-    def _checkpoint(self) -> None:
-        import apsw
-
-        db = apsw.Connection(str(self._path))
-        try:
-            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        finally:
-            db.close()
+            asyncio.get_running_loop().run_in_executor(None, _checkpoint, str(self._path))
 
     def find(self, decision_id: str) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
         """A decision and its outcome by id, by the unique start of an id, or the latest one by `"last"`."""
@@ -119,3 +114,18 @@ class DecisionLog:
         db, self._db = self._db, None
         if db is not None:
             db.close()
+
+
+def _checkpoint(path: str) -> None:
+    """Fold the write-ahead log into the file, as far as nobody reads it."""
+    import apsw
+
+    try:
+        db = apsw.Connection(path)
+        try:
+            # Not `db.wal_checkpoint()`: on a connection that has read nothing yet it does nothing, and says nothing.
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        finally:
+            db.close()
+    except apsw.Error as error:
+        _log.warning("the data file's write-ahead log could not be folded in: %s", error)

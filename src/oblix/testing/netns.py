@@ -130,4 +130,4 @@ def _ip_path() -> str:
 def _ip(*words: str) -> str:
     arguments = (_ip_path(), *words)
     # S603: no shell, and every word is ours.
-    return subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=10).stdout  # noqa: S603
+    return subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=10).stdout

@@ -67,7 +67,7 @@ class OllamaServer:
             ConfigurationError: It ended, or did not get ready in time; the message carries its last words.
         """
         with tempfile.TemporaryFile() as log:
-            self._child = child = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            self._child = child = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
             )
             line = self._first_line(child)

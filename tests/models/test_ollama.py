@@ -1,0 +1,407 @@
+"""Ollama's chat endpoint: the body as it goes out, the lines as they come in, and models that are not run here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from oblix.errors import FailureKind
+from oblix.models.ollama import MAX_WINDOW, MIN_WINDOW, is_remote_name
+from oblix.types.chunk import Delta, Usage
+from oblix.types.messages import Image, Message, ResponseFormat, Text, Tool, ToolCall
+
+from .asking import KEY, ask, gather, hear, lanes, model_of, run, spec_of
+from .upstream import LAST, Script, Upstream, chunk, head, ndjson, whole
+
+KIND = "application/x-ndjson"
+WEATHER = Tool("get_weather", "Looks outside", {"type": "object", "properties": {"city": {"type": "string"}}})
+LOCAL = [whole({"details": {}, "model_info": {}})]
+
+
+def says(text: str = "", **more: Any) -> dict[str, Any]:
+    said = {"role": "assistant", "content": text, **{k: v for k, v in more.items() if k in ("thinking", "tool_calls")}}
+    rest = {key: value for key, value in more.items() if key not in said}
+    return {"model": "tried", "created_at": "2026-11-22T00:00:00Z", "message": said, "done": False, **rest}
+
+
+def ends(reason: str = "stop", **more: Any) -> dict[str, Any]:
+    counts = {"prompt_eval_count": 9, "eval_count": 2, "total_duration": 5}
+    return {**says(""), "done": True, "done_reason": reason, **counts, **more}
+
+
+def stream(*lines: dict[str, Any], last: bytes = LAST) -> Script:
+    return [head(KIND), *ndjson(*lines), last]
+
+
+GOOD = stream(says("Hel"), says("lo"), ends())
+
+
+def body_of(settings: dict[str, Any] | None = None, *, window: int | None = None, **wishes: Any) -> dict[str, Any]:
+    return hear("ollama", GOOD, request=ask(**wishes), settings=settings, window=window).asked[0].json
+
+
+def test_a_happy_stream() -> None:
+    heard = hear("ollama", GOOD)
+    assert [piece.text for piece in heard.chunks if isinstance(piece, Delta)] == ["Hel", "lo"]
+    assert heard.end.finish_reason == "stop"
+    assert heard.end.usage == Usage(9, 2)
+    (asked,) = heard.asked
+    assert asked.line == "POST /api/chat HTTP/1.1"
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_no_key_no_header() -> None:
+    assert "authorization" not in hear("ollama", GOOD, settings={"key": None}).asked[0].headers
+
+
+def test_the_smallest_body() -> None:
+    """The window is always said: Ollama's own default cuts a longer prompt without a word."""
+    assert body_of() == {
+        "model": "tried",
+        "messages": [{"role": "user", "content": "Say hello."}],
+        "stream": True,
+        "keep_alive": "5m",
+        "truncate": False,
+        "shift": False,
+        "options": {"num_ctx": MIN_WINDOW},
+    }
+
+
+def test_every_wish_has_its_place() -> None:
+    """What steers the sampling belongs into `options`; on the top level Ollama ignores it silently."""
+    schema = {"type": "object"}
+    body = body_of(
+        {"keep_alive": -1},
+        temperature=0.0,
+        top_p=0.9,
+        max_tokens=7,
+        seed=0,
+        stop=("END", "\n"),
+        logprobs=3,
+        tools=(WEATHER,),
+        response_format=ResponseFormat("json_schema", schema),
+        provider_options={"think": False, "options": {"top_k": 5, "num_ctx": 777}},
+    )
+    assert body["options"] == {
+        "num_ctx": 777,
+        "temperature": 0.0,
+        "top_p": 0.9,
+        "num_predict": 7,
+        "seed": 0,
+        "stop": ["END", "\n"],
+        "top_k": 5,
+    }
+    assert not {"temperature", "top_p", "seed", "stop", "num_predict", "max_tokens", "num_ctx"} & body.keys()
+    assert (body["keep_alive"], body["truncate"], body["shift"], body["think"]) == (-1, False, False, False)
+    assert (body["logprobs"], body["top_logprobs"], body["format"]) == (True, 3, schema)
+    assert body["tools"][0]["function"]["name"] == "get_weather"
+
+
+def test_json_without_schema() -> None:
+    assert body_of(response_format=ResponseFormat("json_object"))["format"] == "json"
+
+
+def test_no_tools_are_offered_where_none_may_be_called() -> None:
+    """Ollama has no `tool_choice`; leaving the tools out is the same as `none`."""
+    assert "tools" not in body_of(tools=(WEATHER,), tool_choice="none")
+    assert "tools" in body_of(tools=(WEATHER,), tool_choice="auto")
+
+
+def test_provider_options_are_left_as_they_were() -> None:
+    """A request may be asked again, elsewhere."""
+    given = {"options": {"top_k": 5}}
+    body_of(provider_options=given)
+    assert given == {"options": {"top_k": 5}}
+
+
+def test_a_conversation() -> None:
+    """Images are bare base64, arguments objects, and a result names the tool that it comes from."""
+    body = body_of(
+        messages=(
+            Message("system", "Be brief."),
+            Message("user", (Text("What is this?"), Image("image/jpeg", "AAAA"))),
+            Message("assistant", "", (ToolCall("c1", "get_weather", '{"city": "Bonn"}'), ToolCall("c2", "now", "{"))),
+            Message("tool", "12 °C", tool_call_id="c1"),
+            Message("tool", "lost", tool_call_id="gone"),
+        )
+    )
+    assert body["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "What is this?", "images": ["AAAA"]},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {"id": "c1", "function": {"name": "get_weather", "arguments": {"city": "Bonn"}}},
+                {"id": "c2", "function": {"name": "now", "arguments": {"input": "{"}}},
+            ],
+        },
+        {"role": "tool", "content": "12 °C", "tool_call_id": "c1", "tool_name": "get_weather"},
+        {"role": "tool", "content": "lost", "tool_call_id": "gone"},
+    ]
+
+
+def test_an_image_at_an_address_is_refused_before_anything_is_sent() -> None:
+    image = Message("user", (Text("?"), Image(url="https://x.example/a.png")))
+    heard = hear("ollama", GOOD, request=ask(messages=(image,)))
+    assert heard.failed.kind is FailureKind.BAD_REQUEST
+    assert heard.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "max_tokens", "window"),
+    [(10, None, 4096), (1000, None, 4096), (6000, None, 16384), (10, 6000, 8192), (100_000, None, 32768)],
+)
+def test_the_window_fits_prompt_and_answer(words: int, max_tokens: int | None, window: int) -> None:
+    """A power of two, so that growing prompts do not load the model anew each time; never above our own limit."""
+    body = body_of(prompt="word " * words, max_tokens=max_tokens)
+    assert body["options"]["num_ctx"] == window
+    assert MIN_WINDOW <= window <= MAX_WINDOW
+
+
+def test_a_declared_window_is_used_as_it_is() -> None:
+    assert body_of(window=2048, prompt="word " * 9000)["options"]["num_ctx"] == 2048
+
+
+def test_the_window_never_shrinks() -> None:
+    """Each change would make Ollama load the model anew."""
+
+    async def main() -> list[int]:
+        async with Upstream(GOOD) as upstream, lanes() as transport:
+            model = model_of("ollama", spec_of("ollama", upstream.url), transport)
+            for prompt in ("short", "word " * 6000, "short"):
+                await gather(model, ask(prompt))
+            assert model.state().window == 16384
+            assert model.state().loaded is None
+            await model.close()
+            return [asked.json["options"]["num_ctx"] for asked in upstream.requests]
+
+    assert run(main()) == [4096, 16384, 16384]
+
+
+def test_tool_calls_are_delivered_whole() -> None:
+    """Over several lines; without ids of their own they get ids that differ."""
+
+    def tool(name: str, arguments: Any, **more: Any) -> dict[str, Any]:
+        return {"function": {"name": name, "arguments": arguments}, **more}
+
+    heard = hear(
+        "ollama",
+        stream(
+            says(tool_calls=[tool("a", {"x": 1}), tool("b", {}), tool("c", None)]),
+            says(tool_calls=[tool("d", "{}"), tool("e", {}, id="own")]),
+            says(tool_calls=[tool("f", {})]),
+            ends(),
+        ),
+    )
+    calls = heard.end.tool_calls
+    assert [(call.name, json.loads(call.arguments)) for call in calls] == [
+        ("a", {"x": 1}),
+        ("b", {}),
+        ("c", {}),
+        ("d", {}),
+        ("e", {}),
+        ("f", {}),
+    ]
+    assert [call.id for call in calls] == ["call_0", "call_1", "call_2", "call_3", "own", "call_5"]
+    assert heard.end.finish_reason == "tool_calls"
+
+
+def test_thinking_is_progress_and_no_text() -> None:
+    heard = hear("ollama", stream(says(thinking="hmm"), says("42"), ends()))
+    assert heard.text == "42"
+    assert heard.progress == 1
+
+
+def test_logprobs_are_gathered() -> None:
+    one, two = {"token": "a", "logprob": -0.1}, {"token": "b", "logprob": -0.2}
+    heard = hear("ollama", stream(says("a", logprobs=[one]), says("b", logprobs=[two]), ends()))
+    assert heard.end.logprobs == (one, two)
+
+
+@pytest.mark.parametrize(
+    ("line", "finish"), [(ends("stop"), "stop"), (ends("length"), "length"), (ends(done_reason=None), "stop")]
+)
+def test_finish_reasons(line: dict[str, Any], finish: str) -> None:
+    assert hear("ollama", stream(says("a"), line)).end.finish_reason == finish
+
+
+def test_no_counts_are_no_invention() -> None:
+    assert hear("ollama", stream(says("a"), {"done": True})).end.usage == Usage(None, None, None)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [head(KIND), *ndjson(says("a")), chunk(json.dumps(ends()).encode()), LAST],
+        stream(says("a"), ends(), says("b")),
+        [whole(json.dumps(ends() | {"message": {"content": "a"}}).encode(), "application/json; charset=utf-8")],
+        [head(KIND), chunk(b"\r\n".join(json.dumps(line).encode() for line in (says("a"), ends())) + b"\r\n"), LAST],
+    ],
+    ids=["no last line ending", "more after the end", "not streamed", "CRLF"],
+)
+def test_whole_answers(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oblix.models.transport.END_GRACE", 0.05)
+    heard = hear("ollama", script)
+    assert (heard.text, heard.end.finish_reason) == ("a", "stop")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [stream(says("a")), stream(), stream(says("a"), says("", done_reason="stop"))],
+    ids=["only text", "nothing", "a reason, but not done"],
+)
+def test_an_answer_without_proof_is_truncated(script: Script) -> None:
+    """As when the runner dies: Ollama ends the body in order, without `done`."""
+    assert hear("ollama", script).failed.kind is FailureKind.TRUNCATED
+
+
+def test_half_a_last_line_is_no_answer() -> None:
+    script = [head(KIND), *ndjson(says("a")), chunk(json.dumps(ends()).encode()[:-9]), LAST]
+    assert hear("ollama", script).failed.kind is FailureKind.PROTOCOL
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("an error was encountered while running the model: signal: killed", FailureKind.SERVER_ERROR),
+        ("the input length exceeds the context length", FailureKind.CONTEXT_OVERFLOW),
+        ("model 'tried' not found", FailureKind.MODEL_MISSING),
+    ],
+)
+def test_an_error_in_the_middle_of_the_stream(said: str, kind: FailureKind) -> None:
+    heard = hear("ollama", stream(says("half an ans"), {"error": said}))
+    assert heard.text == "half an ans"
+    assert heard.failed.kind is kind
+    if kind is FailureKind.MODEL_MISSING:
+        assert heard.failed.hint == "ollama pull tried"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"{",
+        b"[]",
+        b"null",
+        b"text",
+        b'{"message": 5}',
+        b'{"message": {"content": "\xff"}}',
+        b'{"x": ' + b"[" * 50_000,
+    ],
+    ids=["half", "list", "null", "text", "bad message", "UTF-8", "deep"],
+)
+def test_a_malformed_line(raw: bytes) -> None:
+    heard = hear("ollama", [head(KIND), *ndjson(says("a")), chunk(raw + b"\n"), *ndjson(ends()), LAST])
+    assert heard.failed.kind is FailureKind.PROTOCOL
+    assert heard.text == "a"
+
+
+@pytest.mark.parametrize("name", ["tried", "tried:7b"])
+def test_a_missing_model_comes_with_the_line_that_fetches_it(name: str) -> None:
+    failed = hear("ollama", [whole({"error": f"model '{name}' not found"}, status=404)], name=name).failed
+    assert failed.kind is FailureKind.MODEL_MISSING
+    assert failed.hint == f"ollama pull {name}"
+
+
+# Models that Ollama forwards
+
+
+@pytest.mark.parametrize(
+    ("name", "remote"),
+    [
+        ("gpt-oss:120b-cloud", True),
+        ("kimi-k2:cloud", True),
+        ("deepseek-v3.1:671b-cloud", True),
+        ("llama3", False),
+        ("llama3:latest", False),
+        ("cloud", True),
+        ("cloudy:7b", False),
+        ("my-cloud-model:7b", False),
+        ("cloud:7b", False),
+    ],
+)
+def test_remote_models_have_a_tag(name: str, remote: bool) -> None:
+    if name == "cloud":
+        remote = False  # a bare name has no tag
+    assert is_remote_name(name) is remote
+
+
+SECRET = "the-private-words"  # noqa: S105  a prompt, no password
+
+
+def private(*scripts: Script, **facts: Any) -> Any:
+    return hear("ollama", *scripts, request=ask(SECRET, private=True), **facts)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"remote_host": "https://ollama.com:443", "remote_model": "gpt-oss:120b"},
+        {"remote_host": "https://ollama.com:443"},
+        {"remote_model": "gpt-oss:120b"},
+    ],
+    ids=["both", "host", "model"],
+)
+def test_a_private_prompt_is_not_sent_to_a_model_that_ollama_forwards(shown: dict[str, Any]) -> None:
+    """Its name looks local (`ollama cp` makes that easy); the server is asked first, and nothing of the prompt is on the wire."""
+    heard = private([whole(shown)], GOOD)
+    assert heard.failed.kind is FailureKind.POLICY
+    assert [asked.path for asked in heard.asked] == ["/api/show"]
+    assert heard.asked[0].json == {"model": "tried"}
+    assert SECRET.encode() not in heard.received
+
+
+@pytest.mark.parametrize(
+    ("show", "kind"),
+    [
+        ([whole({"error": "model 'tried' not found"}, status=404)], FailureKind.MODEL_MISSING),
+        ([whole(b"<html>", "text/html", status=502)], FailureKind.SERVER_ERROR),
+        ([whole(b"404 page not found", "text/plain", status=404)], FailureKind.MODEL_MISSING),
+        ([whole(b"not JSON")], FailureKind.PROTOCOL),
+        ([whole(b'{"details": "\xff"}')], None),
+        ([whole(b"[]")], FailureKind.PROTOCOL),
+        ([whole(b"")], FailureKind.PROTOCOL),
+    ],
+    ids=["missing", "broken", "no such route", "no JSON", "odd text", "a list", "nothing"],
+)
+def test_a_private_prompt_stays_where_the_server_does_not_say(show: Script, kind: FailureKind | None) -> None:
+    """Fail closed: without a clear word nothing is sent."""
+    heard = private(show, GOOD)
+    if kind is None:
+        assert heard.failed.kind is FailureKind.PROTOCOL
+    else:
+        assert heard.failed.kind is kind
+    assert SECRET.encode() not in heard.received
+
+
+def test_a_private_prompt_asks_once_and_then_goes() -> None:
+    async def main() -> None:
+        async with Upstream(LOCAL, GOOD) as upstream, lanes() as transport:
+            model = model_of("ollama", spec_of("ollama", upstream.url), transport)
+            for _ in range(2):
+                assert (await gather(model, ask(SECRET, private=True))).text == "Hello"
+            assert [asked.path for asked in upstream.requests] == ["/api/show", "/api/chat", "/api/chat"]
+            assert all(asked.headers["authorization"] == f"Bearer {KEY}" for asked in upstream.requests)
+
+    run(main())
+
+
+def test_a_prompt_that_is_not_private_does_not_ask() -> None:
+    assert [asked.path for asked in hear("ollama", GOOD).asked] == ["/api/chat"]
+
+
+def test_an_answer_from_elsewhere_is_no_answer_of_the_edge() -> None:
+    """Each line of a forwarded answer says where it was made."""
+    heard = hear("ollama", stream(says("a", remote_host="https://ollama.com:443", remote_model="m"), ends()))
+    assert heard.failed.kind is FailureKind.POLICY
+    assert "https://ollama.com:443" in heard.failed.message
+    assert heard.failed.hint == "Hook it with place='cloud'."
+    assert heard.text == ""
+
+
+def test_a_model_declared_as_cloud_may_answer_from_elsewhere() -> None:
+    heard = hear("ollama", stream(says("a", remote_host="https://ollama.com:443"), ends()), place="cloud")
+    assert heard.text == "a"
+    assert heard.end.finish_reason == "stop"
