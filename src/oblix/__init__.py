@@ -1,30 +1,64 @@
 """Oblix: one call that runs a prompt where it should run, on this machine or in the cloud, and tells you why."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from oblix._version import __version__
-from oblix.agents import AgentReport, BaseAgent
-from oblix.client import OblixClient, Stream
-from oblix.errors import (
-    AllModelsFailed,
-    BudgetExceeded,
-    ConfigurationError,
-    ContextOverflow,
-    DeadlineExceeded,
-    FailureKind,
-    InvalidRequest,
-    KeyMissing,
-    NoRoute,
-    OblixError,
-    PrivacyViolation,
-    StreamBroken,
-    UnknownModel,
-    Vetoed,
-)
-from oblix.types.chunk import Reset
-from oblix.types.decision import Candidate, Decision, Reason
-from oblix.types.ids import ModelType
-from oblix.types.messages import Image, Message, Text, Tool, ToolCall
-from oblix.types.reply import Reply
-from oblix.types.spec import ModelSpec, Price
+
+if TYPE_CHECKING:
+    from oblix.agents import AgentReport, BaseAgent
+    from oblix.client import OblixClient, Stream
+    from oblix.errors import (
+        AllModelsFailed,
+        BudgetExceeded,
+        ConfigurationError,
+        ContextOverflow,
+        DeadlineExceeded,
+        FailureKind,
+        InvalidRequest,
+        KeyMissing,
+        NoRoute,
+        OblixError,
+        PrivacyViolation,
+        StreamBroken,
+        UnknownModel,
+        Vetoed,
+    )
+    from oblix.types.chunk import Reset
+    from oblix.types.decision import Candidate, Decision, Reason
+    from oblix.types.ids import ModelType
+    from oblix.types.messages import Image, Message, Text, Tool, ToolCall
+    from oblix.types.reply import Reply
+    from oblix.types.spec import ModelSpec, Price
+
+# Loaded when first asked for: `import oblix` and `oblix --help` cost next to nothing, and no agent is loaded for a type alone.
+_HOMES = {
+    "oblix.agents": ("AgentReport", "BaseAgent"),
+    "oblix.client": ("OblixClient", "Stream"),
+    "oblix.errors": (
+        "AllModelsFailed",
+        "BudgetExceeded",
+        "ConfigurationError",
+        "ContextOverflow",
+        "DeadlineExceeded",
+        "FailureKind",
+        "InvalidRequest",
+        "KeyMissing",
+        "NoRoute",
+        "OblixError",
+        "PrivacyViolation",
+        "StreamBroken",
+        "UnknownModel",
+        "Vetoed",
+    ),
+    "oblix.types.chunk": ("Reset",),
+    "oblix.types.decision": ("Candidate", "Decision", "Reason"),
+    "oblix.types.ids": ("ModelType",),
+    "oblix.types.messages": ("Image", "Message", "Text", "Tool", "ToolCall"),
+    "oblix.types.reply": ("Reply",),
+    "oblix.types.spec": ("ModelSpec", "Price"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AgentReport",
@@ -60,3 +94,15 @@ __all__ = [
     "Vetoed",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(module), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

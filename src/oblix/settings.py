@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from oblix.decision.policy import PRESETS
 from oblix.errors import ConfigurationError
 
-_PLACEHOLDER = re.compile(
-    r"^\s*$|^<.*>$|^\.+$|^x+$|\*{3}|^(sk-)?(your|my|insert|replace|enter|put)[-_ ].*|.*(api[-_]?key|token)[-_]?here.*"
-    r"|^(changeme|change[-_]me|placeholder|dummy|none|null|todo|xxx+|sk-(x{3,}|\.{3}.*)|sk-\.\.\.)$",
-    re.IGNORECASE,
+# Short, because a random key of 40 signs and more may begin with any three of them.
+_PLACEHOLDER = (
+    r"""(?xi)<.*> | \{\{.*\}\} | \$\{?(?-i:[A-Z][A-Z0-9_]*)\}? | \w+_api_key | api[-_ ]?key    # a gap that nobody filled in
+      | [.…]+ | x+ | (sk-((ant|proj|svcacct|api\d+)-)*)?((your|my|insert|replace|enter|put)[-_ ].{0,36} | x{3,} | (\.{3}|…|\*{3}).*)
+      | .{0,40}(api[-_]?key|token)[-_ ]?here.{0,40}
+      | changeme | change[-_]me | placeholder | dummy | none | null | todo"""
 )
 _MODEL_KEYS = ("id", "endpoint", "tier", "place", "window", "price")
 
 
 def is_placeholder(key: str | None) -> bool:
     """Whether a key is none, or stands for one in an example (`"your_openai_api_key"`, `"<key>"`, `"sk-..."`)."""
-    return key is None or bool(_PLACEHOLDER.match(key))
+    return key is None or not key.strip() or bool(re.fullmatch(_PLACEHOLDER, key.strip()))
 
 
 def resolve_key(given: str | None, variables: tuple[str, ...], environ: Mapping[str, str] | None = None) -> str | None:
@@ -44,23 +46,26 @@ def resolve_endpoint(
     the rules of Ollama's own `envconfig`.
     """
     environ = os.environ if environ is None else environ
-    address = given or (environ.get(variable) if variable else None) or default
-    if address is None:
-        return None
-    if not given and variable == "OLLAMA_HOST":
-        address = _ollama_host(address)
-    return address.strip().rstrip("/")
+    found = (environ.get(variable) if variable else None) or ""
+    if variable == "OLLAMA_HOST":
+        found = found.strip().strip("\"'").strip()
+        found = found and _ollama_host(found)
+    address = given or found or default
+    return address and address.strip().rstrip("/")
 
 
 def _ollama_host(text: str) -> str:
-    scheme, found, rest = text.strip().partition("://")
+    scheme, found, rest = text.partition("://")
     if not found:
-        scheme, rest = "http", text.strip()
-    host, _, path = rest.partition("/")
-    name, colon, port = host.rpartition(":")
-    if not colon or not port.isdigit():
-        name, port = host, "11434" if not found else {"http": "80", "https": "443"}.get(scheme, "11434")
-    if name in ("0.0.0.0", "", "[::]", "::"):  # noqa: S104  compared, not bound
+        scheme, rest = ("https", "ollama.com:443") if text == "ollama.com" else ("http", text)
+    host, _, path = rest.rstrip("/").partition("/")
+    bare = host.count(":") > 1 and not host.startswith("[")  # an IPv6 address without brackets has no port
+    name, colon, port = (f"[{host}]", "", "") if bare else host.rpartition(":")
+    if not bare and (not colon or port.endswith("]")):
+        name, port = host, ""
+    if not port.isdecimal():
+        port = {"http": "80", "https": "443"}.get(scheme, "11434") if found else "11434"
+    if name in ("0.0.0.0", "", "[::]"):  # noqa: S104  compared, not bound
         name = "localhost"
     return f"{scheme}://{name}:{port}" + (f"/{path}" if path else "")
 
@@ -112,6 +117,8 @@ def load(path: str | Path | None = None) -> Settings:
 
 
 def _parse(source: Path) -> Settings:
+    import tomllib
+
     try:
         found = tomllib.loads(source.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
@@ -119,9 +126,21 @@ def _parse(source: Path) -> Settings:
             f"{source} cannot be read: {error}", hint="It must be TOML, in UTF-8.", cause=error
         ) from None
     _known(found, ("route", "model"), source, "section")
-    route = found.get("route", {})
+    route, models = found.get("route", {}), found.get("model", [])
+    if not isinstance(route, dict):
+        raise ConfigurationError(f"{source}: [route] is no table.", hint="Write [route], and policy = … below it.")
     _known(route, ("policy",), source, "key of [route]")
-    models = found.get("model", [])
+    policy = route.get("policy")
+    if policy is not None and policy not in list(PRESETS):
+        near = get_close_matches(str(policy), PRESETS, 1)
+        raise ConfigurationError(
+            f"{source}: {policy!r} is no policy.",
+            hint=(f"Did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join(PRESETS)}.",
+        )
+    if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
+        raise ConfigurationError(
+            f"{source}: [[model]] is no list of tables.", hint="Write [[model]] for each, and id = … below it."
+        )
     for model in models:
         _known(model, _MODEL_KEYS, source, "key of [[model]]")
         if not isinstance(model.get("id"), str) or ":" not in model["id"]:
@@ -129,7 +148,7 @@ def _parse(source: Path) -> Settings:
                 f"{source}: a [[model]] has id {model.get('id')!r}.",
                 hint='Write it as "provider:name", e.g. "ollama:llama3".',
             )
-    return Settings(source, route.get("policy"), tuple(models))
+    return Settings(source, policy, tuple(models))
 
 
 def _known(table: Mapping[str, Any], names: tuple[str, ...], source: Path, what: str) -> None:

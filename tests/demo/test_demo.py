@@ -31,6 +31,7 @@ async def _with_echo(use: Callable[[Wire], Awaitable[None]]) -> None:
     async with Wire(server.sockets[0].getsockname()[1]) as wire:
         await use(wire)
     server.close()
+    await server.wait_closed()
 
 
 async def _dial(wire: Wire) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

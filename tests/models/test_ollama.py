@@ -305,6 +305,13 @@ def test_a_missing_model_comes_with_the_line_that_fetches_it(name: str) -> None:
     assert failed.hint == f"ollama pull {name}"
 
 
+def test_another_server_at_ollamas_port_is_no_missing_model() -> None:
+    """`ollama pull` would not help."""
+    failed = hear("ollama", [whole(b"404 page not found", "text/plain", status=404)]).failed
+    assert failed.kind is FailureKind.PROTOCOL
+    assert "Is it an Ollama server" in (failed.hint or "")
+
+
 # Models that Ollama forwards
 
 
@@ -316,15 +323,17 @@ def test_a_missing_model_comes_with_the_line_that_fetches_it(name: str) -> None:
         ("deepseek-v3.1:671b-cloud", True),
         ("llama3", False),
         ("llama3:latest", False),
-        ("cloud", True),
+        ("cloud", False),
+        ("my-cloud", False),
+        ("registry.example:5000/team/our-cloud", False),
+        ("registry.example:5000/team/gpt-oss:120b-cloud", True),
+        ("gpt-oss:120B-Cloud", True),
         ("cloudy:7b", False),
         ("my-cloud-model:7b", False),
         ("cloud:7b", False),
     ],
 )
 def test_remote_models_have_a_tag(name: str, remote: bool) -> None:
-    if name == "cloud":
-        remote = False  # a bare name has no tag
     assert is_remote_name(name) is remote
 
 
@@ -358,21 +367,18 @@ def test_a_private_prompt_is_not_sent_to_a_model_that_ollama_forwards(shown: dic
     [
         ([whole({"error": "model 'tried' not found"}, status=404)], FailureKind.MODEL_MISSING),
         ([whole(b"<html>", "text/html", status=502)], FailureKind.SERVER_ERROR),
-        ([whole(b"404 page not found", "text/plain", status=404)], FailureKind.MODEL_MISSING),
+        ([whole(b"404 page not found", "text/plain", status=404)], FailureKind.PROTOCOL),
         ([whole(b"not JSON")], FailureKind.PROTOCOL),
-        ([whole(b'{"details": "\xff"}')], None),
+        ([whole(b'{"details": "\xff"}')], FailureKind.PROTOCOL),
         ([whole(b"[]")], FailureKind.PROTOCOL),
         ([whole(b"")], FailureKind.PROTOCOL),
     ],
     ids=["missing", "broken", "no such route", "no JSON", "odd text", "a list", "nothing"],
 )
-def test_a_private_prompt_stays_where_the_server_does_not_say(show: Script, kind: FailureKind | None) -> None:
+def test_a_private_prompt_stays_where_the_server_does_not_say(show: Script, kind: FailureKind) -> None:
     """Fail closed: without a clear word nothing is sent."""
     heard = private(show, GOOD)
-    if kind is None:
-        assert heard.failed.kind is FailureKind.PROTOCOL
-    else:
-        assert heard.failed.kind is kind
+    assert heard.failed.kind is kind
     assert SECRET.encode() not in heard.received
 
 

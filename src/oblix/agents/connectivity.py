@@ -109,8 +109,10 @@ class ConnectivityAgent(BaseAgent):
 
     def metrics(self) -> dict[str, Any]:
         """Figures of the last readings: milliseconds, percent, Mbit/s, seconds; `None` for what was not measured."""
-        now = time.monotonic()
+        now, latest = time.monotonic(), self._sensor.latest
         recent = [links for at, links in self._history if now - at <= HISTORY_SECONDS]
+        if not recent and latest is not None:
+            recent = [latest.value]  # readings are further apart than the history reaches
         best = [
             min(times)
             for links in recent
@@ -118,7 +120,6 @@ class ConnectivityAgent(BaseAgent):
         ]
         total = sum(len(links) for links in recent)
         failed = sum(link.trouble is not None for links in recent for link in links)
-        latest = self._sensor.latest
         return {
             "latency_ms": round(sorted(best[-5:])[len(best[-5:]) // 2], 2) if best else None,
             "packet_loss_percent": round(100 * failed / total, 1) if total else None,

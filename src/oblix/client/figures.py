@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from functools import lru_cache
+from time import gmtime, strftime
 from typing import Any
 
 from oblix.decision.tokens import estimate, estimate_messages
@@ -67,4 +68,11 @@ def saved(decision: Decision, specs: dict[str, ModelSpec], figures: dict[str, An
 
 
 def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    milliseconds = int(at * 1000)
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}+00:00"
+
+
+@lru_cache(maxsize=4)
+def _second(at: int) -> str:
+    """Start and end of an answer mostly lie in the same few seconds."""
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(at))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from math import inf
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -104,7 +106,8 @@ def _check_address(address: str | None, provider: Provider) -> str | None:
         return None
     try:
         parts = urlsplit(address)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        usable = usable and not (parts.query or parts.fragment or re.search(r"\s", address))
     except ValueError:
         usable = False
     if not usable:
@@ -175,7 +178,7 @@ def _price(given: object, place: Place) -> Price | None:
     if (
         isinstance(given, tuple | list)
         and len(given) == 2
-        and all(isinstance(x, int | float) and x >= 0 for x in given)
+        and all(isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < inf for x in given)
     ):
         return Price(float(given[0]), float(given[1]), "caller")
     raise ConfigurationError(f"price={given!r} is not known.", hint="Give (input, output) in USD per million tokens.")

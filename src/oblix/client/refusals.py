@@ -38,7 +38,10 @@ _ERRORS: tuple[tuple[str, type[NoRoute], str], ...] = (
 
 def unknown_model(model_id: str, hooked: Sequence[str]) -> UnknownModel:
     """`model_id=` names nothing that is hooked."""
-    near = get_close_matches(model_id, hooked, 1, 0.5)
+    names = {split_model_id(each)[1]: each for each in hooked}
+    near = get_close_matches(model_id, hooked, 1, 0.5) or [
+        names[name] for name in get_close_matches(model_id, names, 1, 0.5)
+    ]
     hint = (f"Did you mean {near[0]!r}? " if near else "") + f"Hooked: {', '.join(hooked) or 'none'}."
     return UnknownModel(f"{model_id!r} is not hooked.", hint=hint)
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-from oblix.errors import InvalidRequest
+from oblix.errors import InvalidRequest, OblixError
 from oblix.types.chunk import Reset
 from oblix.types.reply import Reply
 
@@ -24,6 +24,7 @@ class Stream:
         self._start = start
         self._events: AsyncIterator[str | Reset | Reply] | None = None
         self._reply: Reply | None = None
+        self._error: OblixError | None = None
 
     async def __aenter__(self) -> Self:
         self._events = self._start()
@@ -45,14 +46,20 @@ class Stream:
             raise InvalidRequest("The stream is not open.", hint="Use it as: async with client.stream(…) as s: …")
         if self._reply is not None:
             raise StopAsyncIteration
-        event = await anext(self._events)
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+        try:
+            event = await anext(self._events)
+        except OblixError as error:
+            self._error = error
+            raise
         if isinstance(event, Reply):
             self._reply = event
             raise StopAsyncIteration
         return event
 
     async def reply(self) -> Reply:
-        """The whole reply; reads what is left of the stream."""
+        """The whole reply; reads what is left of the stream. A stream that failed fails here again."""
         while self._reply is None:
             try:
                 await anext(self)

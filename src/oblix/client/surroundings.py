@@ -8,8 +8,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from oblix.agents.base import BaseAgent, Endpoint
-from oblix.agents.connectivity import ConnectivityAgent
-from oblix.agents.resource_monitor import ResourceMonitor
 from oblix.models.base import Model
 from oblix.types.report import AgentReport
 
@@ -53,12 +51,16 @@ def _endpoint(address: str) -> Endpoint:
 
 async def resource_metrics(agents: Iterable[BaseAgent]) -> dict[str, Any]:
     """The report of the hooked ResourceMonitor (or of one made for this call), as a plain dict."""
+    from oblix.agents.resource_monitor import ResourceMonitor
+
     agent = next((agent for agent in agents if isinstance(agent, ResourceMonitor)), None)
     return await _ask(agent or ResourceMonitor(), keep=agent is not None)
 
 
 async def connectivity_metrics(agents: Iterable[BaseAgent], surroundings: ClientSurroundings) -> dict[str, Any]:
     """The report of the hooked ConnectivityAgent (or of one made for this call), with the keys that the original documented."""
+    from oblix.agents.connectivity import ConnectivityAgent
+
     agent = next((agent for agent in agents if isinstance(agent, ConnectivityAgent)), None)
     made = agent or ConnectivityAgent()
     if agent is None:

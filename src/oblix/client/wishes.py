@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypedDict, cast, get_args
+from typing import Any, TypedDict, TypeVar, cast, get_args
 
 from oblix.decision.policy import policy as preset
 from oblix.errors import InvalidRequest
@@ -56,6 +57,26 @@ class Wishes(TypedDict, total=False):
 
 
 WISHES = tuple(Wishes.__annotations__)
+# What each wish may be; a text is no list, and `True` is no number. Numbers with limits are checked where they are read.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "messages": (Sequence,),
+    "system": (str,),
+    "tools": (Sequence,),
+    "tool_choice": (str,),
+    "response_format": (str, Mapping),
+    "images": (Sequence,),
+    "stop": (str, Sequence),
+    "seed": (int,),
+    "private": (bool,),
+    "tags": (Sequence,),
+    "policy": (str,),
+    "fallback": (bool,),
+    "on_break": (str,),
+    "logprobs": (int,),
+    "provider_options": (Mapping,),
+}
+_MAGIC = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
+T = TypeVar("T")
 
 
 def parse(
@@ -74,25 +95,38 @@ def parse(
     Raises:
         InvalidRequest: A wish is unknown (the nearest is named) or of the wrong kind, or nothing is asked.
     """
-    for wish in wishes:
-        if wish not in WISHES:
-            near = get_close_matches(wish, WISHES, 1)
-            raise InvalidRequest(
-                f"{wish!r} is no wish that execute() knows.",
-                hint=(f"Did you mean {near[0]!r}? " if near else "")
-                + "What has no name here goes into provider_options={…}.",
-            )
+    for wish, value in wishes.items():
+        _check(wish, value)
     get = wishes.get
     return Request(
         request_id,
         _messages(prompt, get("messages") or (), get("system"), get("images") or ()),
-        model_id=model_id,
+        model_id=_text("model_id", model_id),
         temperature=_number("temperature", temperature, 0.0, 2.0),
         max_tokens=_whole("max_tokens", max_tokens),
         deadline=_number("deadline", deadline, 1e-3, 1e9),
-        session_id=session_id,
+        session_id=_text("session_id", session_id),
         **(_rarer(wishes) if wishes else {}),
     )
+
+
+def _check(wish: str, value: object) -> None:
+    if wish not in WISHES:
+        near = get_close_matches(wish, WISHES, 1)
+        raise InvalidRequest(
+            f"{wish!r} is no wish that execute() knows.",
+            hint=(f"Did you mean {near[0]!r}? " if near else "")
+            + "What has no name here goes into provider_options={…}.",
+        )
+    kinds = _KINDS.get(wish)
+    if value is None or kinds is None:
+        return
+    special = next((kind for kind in (str, bytes, bool) if isinstance(value, kind)), None)
+    if not (isinstance(value, kinds) if special is None else special in kinds):
+        raise InvalidRequest(
+            f"{wish} is of type {type(value).__name__}.",
+            hint=f"Expected: {' or '.join(kind.__name__.lower() for kind in kinds)}.",
+        )
 
 
 def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,20 +139,23 @@ def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
     if name is not None:
         preset(name)
     stop: str | Sequence[str] = get("stop") or ()
+    logprobs: int = get("logprobs") or 0
+    if logprobs < 0:
+        raise InvalidRequest(f"logprobs={logprobs} is below 0.")
     return {
-        "fallback": bool(get("fallback", False)),
-        "private": bool(get("private", False)),
+        "fallback": bool(get("fallback")),
+        "private": bool(get("private")),
         "top_p": _number("top_p", get("top_p"), 0.0, 1.0),
-        "stop": (stop,) if isinstance(stop, str) else tuple(stop),
+        "stop": (stop,) if isinstance(stop, str) else _texts("stop", stop),
         "seed": get("seed"),
-        "logprobs": int(get("logprobs") or 0),
-        "tools": tuple(_tool(tool) for tool in get("tools") or ()),
+        "logprobs": logprobs,
+        "tools": tuple(_read("tool", _tool, tool) for tool in get("tools") or ()),
         "tool_choice": get("tool_choice"),
-        "response_format": _format(get("response_format")),
+        "response_format": _read("response_format", _format, get("response_format")),
         "max_cost_usd": _number("max_cost_usd", get("max_cost_usd"), 0.0, 1e9),
         "on_break": on_break,
         "policy": name,
-        "tags": tuple(get("tags") or ()),
+        "tags": _texts("tags", get("tags") or ()),
         "provider_options": dict(get("provider_options") or {}),
     }
 
@@ -137,6 +174,33 @@ def _whole(name: str, value: int | None) -> int | None:
     return value
 
 
+def _text(name: str, value: str | None) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise InvalidRequest(f"{name} is of type {type(value).__name__}.", hint="Expected: str.")
+    return value
+
+
+def _texts(name: str, values: Sequence[str]) -> tuple[str, ...]:
+    for value in values:
+        if not isinstance(value, str):
+            raise InvalidRequest(f"{name} holds a {type(value).__name__}.", hint="Expected: texts only.")
+    return tuple(values)
+
+
+def _read(what: str, read: Callable[[Any], T], found: object) -> T:
+    """`read(found)`; what a wrong shape trips over becomes an error of ours."""
+    try:
+        return read(found)
+    except InvalidRequest:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidRequest(
+            f"A {what} cannot be read: {type(error).__name__}: {error}.",
+            hint="Pass our types, or dicts in OpenAI's shape.",
+            cause=error,
+        ) from None
+
+
 def _messages(
     prompt: str | None,
     given: Sequence[Message | Mapping[str, Any]],
@@ -144,6 +208,8 @@ def _messages(
     images: Sequence[str | Path | bytes],
 ) -> tuple[Message, ...]:
     messages = [message if isinstance(message, Message) else read_message(message) for message in given]
+    if images and prompt is None:
+        raise InvalidRequest("Images come with a prompt, and there is none.", hint="Put them into a message.")
     if system:
         messages.insert(0, Message("system", system))
     if prompt is not None:
@@ -164,22 +230,33 @@ def read_message(found: Mapping[str, Any]) -> Message:
     Raises:
         InvalidRequest: It is none.
     """
+    return _read("message", _message, found)
+
+
+def _message(found: Mapping[str, Any]) -> Message:
     role = {"developer": "system", "function": "tool"}.get(found.get("role", ""), found.get("role"))
     if role not in get_args(Role):
         raise InvalidRequest(f"A message has role {role!r}.", hint=f"Roles: {', '.join(get_args(Role))}.")
-    calls = tuple(
-        ToolCall(str(call.get("id", "")), str(call["function"]["name"]), str(call["function"].get("arguments", "{}")))
-        for call in found.get("tool_calls") or ()
-    )
+    calls = tuple(_call(call) for call in found.get("tool_calls") or ())
     content = found.get("content") or ""
     if not isinstance(content, str):
         content = tuple(_part(part) for part in content)
     return Message(cast("Role", role), content, calls, found.get("tool_call_id"))
 
 
+def _call(call: Mapping[str, Any]) -> ToolCall:
+    function = call["function"]
+    arguments = function.get("arguments") or "{}"
+    if not isinstance(arguments, str):  # Ollama's shape: an object
+        arguments = json.dumps(arguments)
+    return ToolCall(str(call.get("id") or ""), str(function["name"]), arguments)
+
+
 def _part(part: Mapping[str, Any]) -> Part:
     if part.get("type") == "text":
-        return Text(str(part["text"]))
+        if not isinstance(part["text"], str):
+            raise InvalidRequest(f"A message has a text of type {type(part['text']).__name__}.")
+        return Text(part["text"])
     if part.get("type") == "image_url":
         return _address(str(part["image_url"]["url"]))
     raise InvalidRequest(
@@ -198,20 +275,22 @@ def _image(image: str | Path | bytes) -> Image:
     if isinstance(image, str) and image.startswith(("http://", "https://", "data:")):
         return _address(image)
     try:
-        data = image if isinstance(image, bytes) else Path(image).read_bytes()
-    except OSError as error:
-        raise InvalidRequest(
-            f"The image {str(image)!r} cannot be read: {error.strerror or error}.", cause=error
-        ) from None
+        data = image if isinstance(image, bytes) else _read_file(image)
+    except (OSError, TypeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InvalidRequest(f"The image {str(image)!r} cannot be read: {why}.", cause=error) from None
     if len(data) > MAX_IMAGE:
-        raise InvalidRequest(
-            f"An image has {len(data) >> 20} MiB; the limit is {MAX_IMAGE >> 20} MiB.", hint="Make it smaller."
-        )
-    kinds = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
-    kind = next((kind for magic, kind in kinds.items() if data.startswith(magic)), None)
-    if kind is None:
+        raise InvalidRequest(f"An image has more than {MAX_IMAGE >> 20} MiB.", hint="Make it smaller.")
+    kind = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
+    if kind is None or (kind == "image/webp" and data[8:12] != b"WEBP"):
         raise InvalidRequest("An image is none of PNG, JPEG, GIF and WebP.", hint="Convert it first.")
     return Image(kind, base64.b64encode(data).decode())
+
+
+def _read_file(path: str | Path) -> bytes:
+    """Enough of the file to know whether it is too large; some have no end (`/dev/zero`)."""
+    with Path(path).open("rb") as file:
+        return file.read(MAX_IMAGE + 1)
 
 
 def _tool(tool: Tool | Mapping[str, Any]) -> Tool:

@@ -15,7 +15,7 @@ def decide(facts: Facts, policy: Policy) -> Decision:
     left: list[ModelFacts] = []
     excluded: list[Candidate] = []
     for model in facts.models:
-        reason = next((found for rule in RULES if (found := rule(facts, model, policy)) is not None), None)
+        reason = _against(facts, model, policy)
         if reason is None:
             left.append(model)
         else:
@@ -52,6 +52,13 @@ def decide(facts: Facts, policy: Policy) -> Decision:
         complexity_evidence=facts.asked.complexity.evidence,
         private=facts.asked.private or policy.always_private,
     )
+
+
+def _against(facts: Facts, model: ModelFacts, policy: Policy) -> Reason | None:
+    for rule in RULES:
+        if (reason := rule(facts, model, policy)) is not None:
+            return reason
+    return None
 
 
 Scored = tuple[tuple[float, dict[str, float]], ModelFacts]
@@ -149,7 +156,11 @@ _BEHIND = {
 def _behind(first: Scored, other: Scored, facts: Facts, field: Field) -> Reason:
     """Why a candidate is not the first: the term on which it loses most."""
     (_, ours), (_, theirs) = first[0], other[0]
-    term = max(_NAMES, key=lambda name: ours.get(name, 0.0) - theirs.get(name, 0.0))
+    term = max(
+        (name for name in _NAMES if name in ours or name in theirs),
+        key=lambda name: ours.get(name, 0.0) - theirs.get(name, 0.0),
+        default="",
+    )
     model = other[1]
     if ours.get(term, 0.0) <= theirs.get(term, 0.0):
         return Reason("order", "no better, and hooked later")

@@ -101,7 +101,7 @@ def health(facts: Facts, model: ModelFacts, policy: Policy, field: Field) -> flo
 
 def network(facts: Facts, model: ModelFacts, policy: Policy, field: Field) -> float:
     """While the network seems down, cloud models go to the end of the plan, where they are tried once more."""
-    return OUT_OF_REACH if facts.network_is_down and not model.spec.is_edge else 0.0
+    return OUT_OF_REACH if not model.spec.is_edge and facts.network_is_down else 0.0
 
 
 def preference(facts: Facts, model: ModelFacts, policy: Policy, field: Field) -> float:

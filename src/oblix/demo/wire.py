@@ -64,20 +64,27 @@ class Wire:
         task.add_done_callback(self._relays.discard)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
+        forth: asyncio.StreamWriter | None = None
         try:
             back, forth = await asyncio.open_connection("127.0.0.1", self._target)
+            self._open.add(forth)
+            if self._server is None:  # pulled in the meantime
+                return
+            there = asyncio.create_task(self._towards_cloud(reader, forth))
+            try:
+                await self._from_cloud(back, writer)
+            finally:
+                there.cancel()
         except OSError:
-            _cut(writer)
             return
-        self._open |= {writer, forth}
-        there = asyncio.create_task(self._towards_cloud(reader, forth))
-        try:
-            await self._from_cloud(back, writer)
         finally:
-            there.cancel()
-            self._open -= {writer, forth}
-            writer.close()
-            forth.close()
+            for end in filter(None, (writer, forth)):
+                self._open.discard(end)
+                if self._server is None:
+                    _cut(end)
+                else:
+                    end.close()
 
     async def _towards_cloud(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await _read(reader):

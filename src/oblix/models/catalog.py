@@ -61,9 +61,8 @@ class PriceBook:
     def _work(self) -> None:
         try:
             while self._wanted:
-                provider, name = self._wanted[-1]
+                provider, name = self._wanted.pop(0)  # at once, because more may come to the list meanwhile
                 self._entries[provider, name] = look_up(provider, name)
-                self._wanted.pop()
         except Exception:  # noqa: BLE001  a broken catalogue costs a figure, never an answer
             _log.exception("the price catalogue cannot be used; costs stay unknown")
             self._wanted.clear()

@@ -5,7 +5,7 @@ Source: docs/api.md and api/types.go of the Ollama project (2026-08).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -60,7 +60,7 @@ _LINE = msgspec.json.Decoder(_Line)
 
 def is_remote_name(name: str) -> bool:
     """Whether Ollama itself runs the model in its cloud, by the tag (`gpt-oss:120b-cloud`, `kimi:cloud`)."""
-    tag = name.rpartition(":")[2]
+    tag = name.rpartition("/")[2].partition(":")[2].lower()
     return tag == "cloud" or tag.endswith("-cloud")
 
 
@@ -83,7 +83,7 @@ class OllamaModel:
         """Answer piece by piece; see `models.base.Model`."""
         permit = Permit(self.spec, request.private)
         if request.private and not self._known_local:
-            await self._verify_local(permit)
+            await self._verify_local(permit, call)
         answer = await self._transport.post(
             f"{self._url}/api/chat",
             body=encode(self._body(request)),
@@ -93,7 +93,7 @@ class OllamaModel:
         )
         try:
             if answer.status != 200:
-                raise self._refused(await answer.read(), answer)
+                raise self._refused(answer.status, await answer.read(), answer.headers)
             if answer.content_type not in ("application/x-ndjson", "application/json"):
                 raise AttemptFailed(
                     FailureKind.PROTOCOL,
@@ -118,9 +118,8 @@ class OllamaModel:
                     logprobs.extend(line.logprobs)
                 if line.message is not None:
                     if line.message.tool_calls:
-                        calls.extend(
-                            _tool_call(found, len(calls) + i) for i, found in enumerate(line.message.tool_calls)
-                        )
+                        # A list, because a generator would count the calls that it adds.
+                        calls += [_tool_call(call, n) for n, call in enumerate(line.message.tool_calls, len(calls))]
                     if line.message.content:
                         yield Delta(line.message.content)
                     elif line.message.thinking:
@@ -140,7 +139,7 @@ class OllamaModel:
                 FailureKind.PROTOCOL, f"{self.spec.id} sent a line that is no valid JSON: {error}", cause=error
             ) from error
         if line.error is not None:
-            raise classify(200, raw, model_id=self.spec.id, secret=self._key)
+            raise self._refused(200, raw)
         if line.remote_host and self.spec.is_edge:
             raise AttemptFailed(
                 FailureKind.POLICY,
@@ -149,30 +148,36 @@ class OllamaModel:
             )
         return line
 
-    def _refused(self, body: bytes, answer: Answer) -> AttemptFailed:
-        error = classify(answer.status, body, headers=answer.headers, model_id=self.spec.id, secret=self._key)
-        if error.kind is FailureKind.MODEL_MISSING:
+    def _refused(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> AttemptFailed:
+        error = classify(status, body, headers=headers, model_id=self.spec.id, secret=self._key)
+        if error.kind is FailureKind.MODEL_MISSING and b"model" in body:
             error.hint = f"ollama pull {self.spec.name}"
+        elif status == 404:  # not in Ollama's words: the route is missing, not the model
+            error.kind, error.hint = FailureKind.PROTOCOL, f"Is it an Ollama server that listens at {self._url}?"
         return error
 
-    async def _verify_local(self, permit: Permit) -> None:
+    async def _verify_local(self, permit: Permit, call: Call) -> None:
         """Before a private prompt is sent: ask the server whether it would forward it. Sends the model's name only."""
         answer = await self._transport.post(
-            f"{self._url}/api/show", body=encode({"model": self.spec.name}), permit=permit
+            f"{self._url}/api/show",
+            body=encode({"model": self.spec.name}),
+            permit=permit,
+            headers=self._headers,
+            connect_timeout=call.connect_timeout,
         )
         try:
             body = await answer.read(8 << 20)
         finally:
             answer.close()
         if answer.status != 200:
-            raise self._refused(body, answer)
+            raise self._refused(answer.status, body, answer.headers)
         try:
-            found: Any = msgspec.json.decode(body)
+            found = msgspec.json.decode(body, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise AttemptFailed(
-                FailureKind.PROTOCOL, f"{self._url}/api/show gave no valid JSON", cause=error
+                FailureKind.PROTOCOL, f"{self._url}/api/show gave no JSON object", cause=error
             ) from error
-        remote = isinstance(found, dict) and (found.get("remote_host") or found.get("remote_model"))
+        remote = found.get("remote_host") or found.get("remote_model")
         if remote:
             raise AttemptFailed(
                 FailureKind.POLICY,
@@ -192,14 +197,14 @@ class OllamaModel:
         options.update((name, value) for name, value in wishes.items() if value is not None)
         body: dict[str, Any] = {
             "model": self.spec.name,
-            "messages": [_message(message) for message in request.messages],
+            "messages": _messages(request.messages),
             "stream": True,
             "keep_alive": self._keep_alive,
             "truncate": False,  # a prompt that does not fit is an error, not a shorter prompt
             "shift": False,
             "options": options,
         }
-        if request.tools:
+        if request.tools and request.tool_choice != "none":  # the API has no `tool_choice`
             body["tools"] = function_tools(request.tools)
         if request.response_format:
             body["format"] = request.response_format.schema or "json"
@@ -226,8 +231,18 @@ class OllamaModel:
         """The connections belong to the transport."""
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _messages(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
+    """Templates ask for the name of the tool that a result comes from; our messages know its call's id."""
+    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    return [_message(message, names) for message in messages]
+
+
+def _message(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
     made: dict[str, Any] = {"role": message.role, "content": safe(message.text)}
+    if message.tool_call_id:
+        made["tool_call_id"] = message.tool_call_id
+        if message.tool_call_id in names:
+            made["tool_name"] = names[message.tool_call_id]
     if message.images:
         missing = [image for image in message.images if image.data is None]
         if missing:
@@ -237,7 +252,7 @@ def _message(message: Message) -> dict[str, Any]:
         made["images"] = [image.data for image in message.images]
     if message.tool_calls:
         made["tool_calls"] = [
-            {"function": {"name": call.name, "arguments": read_arguments(call.arguments)}}
+            {"id": call.id, "function": {"name": call.name, "arguments": read_arguments(call.arguments)}}
             for call in message.tool_calls
         ]
     return made

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from oblix.errors import ConfigurationError
 from oblix.storage.sqlite import open_file
 
 if TYPE_CHECKING:
@@ -91,23 +92,49 @@ class DecisionLog:
             asyncio.get_running_loop().run_in_executor(None, _checkpoint, str(self._path))
 
     def find(self, decision_id: str) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
-        """A decision and its outcome by id, by the unique start of an id, or the latest one by `"last"`."""
+        """A decision and its outcome by id, by the unique start of an id, or the latest one by `"last"`.
+
+        Raises:
+            ConfigurationError: The file cannot be opened or read.
+        """
+        import apsw
+
         self.open()
+        try:
+            return self._find(decision_id)
+        except (apsw.Error, msgspec.MsgspecError) as error:
+            raise ConfigurationError(
+                f"The data file {str(self._path)!r} cannot be read: {error}",
+                hint="Try again, or move it away.",
+                cause=error,
+            ) from None
+
+    def _find(self, decision_id: str) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
         assert self._db is not None
         if decision_id == "last":
-            rows = list(self._db.execute("SELECT id, record FROM decision ORDER BY id DESC LIMIT 1"))
+            found = self._latest("TRUE")
         else:
-            low = decision_id.upper()
-            rows = list(
-                self._db.execute("SELECT id, record FROM decision WHERE id >= ? AND id < ? LIMIT 2", (low, low + "~"))
-            )
-        if len(rows) != 1:
+            low = decision_id.upper()  # ours are in capitals; a caller's own names are taken as they are
+            found = self._latest("id = ?", decision_id) or self._latest("id >= ? AND id < ?", low, low + "~")
+        if found is None:
             return None
-        found, record = rows[0]
+        name, at, record = found
         outcome = self._db.execute(
-            "SELECT record FROM outcome WHERE decision_id = ? ORDER BY at DESC LIMIT 1", (found,)
+            "SELECT record FROM outcome WHERE decision_id = ? AND at >= ? ORDER BY at DESC LIMIT 1", (name, at)
         ).fetchone()
         return msgspec.json.decode(record), msgspec.json.decode(outcome[0]) if outcome else None
+
+    def _latest(self, where: str, *values: str) -> tuple[str, float, bytes] | None:
+        """The decision that was written last, if all that fit are of one name."""
+        assert self._db is not None
+        names = "SELECT DISTINCT id FROM decision WHERE " + where + " LIMIT 2"  # noqa: S608  `where` is one of ours
+        if values and len(self._db.execute(names, values).fetchall()) != 1:
+            return None
+        row: Any = self._db.execute(
+            "SELECT id, at, record FROM decision WHERE " + where + " ORDER BY rowid DESC LIMIT 1",  # noqa: S608
+            values,
+        ).fetchone()
+        return row  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Close the file."""

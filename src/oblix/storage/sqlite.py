@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE decision (
-        id TEXT PRIMARY KEY,           -- sorts by time
+        id TEXT NOT NULL,              -- sorts by time, unless the caller gave a name; a name may come again
         at REAL NOT NULL,              -- seconds since the epoch
         record BLOB NOT NULL,          -- JSON, the decision as `Decision.to_dict` gives it
         facts BLOB NOT NULL            -- JSON, what it was decided on; features of the prompt, never the prompt
@@ -27,6 +27,7 @@ MIGRATIONS: tuple[str, ...] = (
         at REAL NOT NULL,
         record BLOB NOT NULL           -- JSON: attempts, usage, how it ended
     );
+    CREATE INDEX decision_by_id ON decision (id);
     CREATE INDEX outcome_of ON outcome (decision_id);
     """,
 )

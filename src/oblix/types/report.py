@@ -91,7 +91,7 @@ class AgentReport(Mapping[str, Any]):
             str(getattr(state, "value", state)),
             cast("Target", target),
             str(found.get("reason") or ""),
-            metrics=dict(metrics),
+            metrics={str(key): value for key, value in metrics.items()},
         )
 
 

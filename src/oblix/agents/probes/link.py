@@ -14,6 +14,8 @@ from oblix.agents.base import Endpoint
 TIMEOUT = 2.0  # seconds for a connection; a SYN that is lost once is sent again after one second
 _NO_WAY_OUT = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 
+_SAID_NO = {errno.ECONNREFUSED: "connection refused", errno.ECONNRESET: "connection reset"}
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -55,6 +57,7 @@ def has_route(address: tuple[str, int]) -> bool:
     """Whether the kernel knows a way to that address. Sends nothing: connecting a datagram socket only looks the route up."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(address)
         except OSError as error:
@@ -90,10 +93,8 @@ def _answered(dial: object, endpoint: Endpoint, address: tuple[str, int], starte
 
 
 def _failed(endpoint: Endpoint, code: int, address: tuple[str, int]) -> Link:
-    words = "connection refused" if code == errno.ECONNREFUSED else (errno.errorcode.get(code) or str(code))
-    if code in _NO_WAY_OUT:
-        words = "no route"
-    return Link(endpoint, trouble=words, local=code != errno.ECONNREFUSED, address=address)
+    words = _SAID_NO.get(code) or ("no route" if code in _NO_WAY_OUT else errno.errorcode.get(code, str(code)))
+    return Link(endpoint, trouble=words, local=code not in _SAID_NO, address=address)
 
 
 def _through(endpoint: Endpoint) -> tuple[str, int]:

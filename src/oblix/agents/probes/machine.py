@@ -9,8 +9,6 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from oblix.agents.probes.gpu import Gpu, read_gpus
 from oblix.errors import ConfigurationError
 
@@ -140,6 +138,8 @@ def read_recorded(path: Path) -> Machine:
     Raises:
         ConfigurationError: The file is missing or does not hold one.
     """
+    import msgspec
+
     try:
         found = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         found.pop("recorded", None)

@@ -1,0 +1,327 @@
+"""The log of decisions: a real file, several processes, and everything that can happen to a file."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from oblix.errors import ConfigurationError
+from oblix.storage import decisions
+from oblix.storage.decisions import PATIENCE, DecisionLog
+from oblix.storage.sqlite import MIGRATIONS, open_file
+from oblix.testing import run
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "oblix.db"
+
+
+@pytest.fixture
+def log(path: Path) -> DecisionLog:
+    made = DecisionLog(path)
+    made.open()
+    return made
+
+
+def write(log: DecisionLog, decision_id: str, at: float = 1.0, **record: Any) -> None:
+    asyncio.run(log.write_decision(decision_id, at, {"id": decision_id, **record}, {"now": at}))
+
+
+def end(log: DecisionLog, decision_id: str, at: float = 2.0, **record: Any) -> None:
+    asyncio.run(log.write_outcome(decision_id, at, record))
+
+
+def test_a_decision_is_found_by_its_id_by_its_start_and_as_the_last(log: DecisionLog) -> None:
+    write(log, "01AAA1", n=1)
+    write(log, "01AAA2", n=2)
+    write(log, "01BBB3", n=3)
+    first = ({"id": "01AAA1", "n": 1}, None)
+    assert log.find("01AAA1") == first
+    assert log.find("01aaa1") == first
+    assert log.find("01B") == ({"id": "01BBB3", "n": 3}, None)
+    assert log.find("last") == ({"id": "01BBB3", "n": 3}, None)
+    assert log.find("01A") is None  # two begin so
+    assert log.find("02") is None
+    assert log.find("01AAA1x") is None
+
+
+def test_an_empty_log_has_nothing(log: DecisionLog) -> None:
+    assert log.find("last") is None
+    assert log.find("01") is None
+    assert log.find("%") is None
+
+
+def test_outcomes_are_appended_and_the_latest_is_told(log: DecisionLog) -> None:
+    write(log, "01A")
+    end(log, "01A", 2.0, error="first")
+    end(log, "01A", 3.0, error="second")
+    end(log, "01B", 9.0, error="another's")
+    assert log.find("01A") == ({"id": "01A"}, {"error": "second"})
+
+
+def test_several_outcomes_go_in_at_once(log: DecisionLog) -> None:
+    for name in ("01A", "01B"):
+        write(log, name)
+    asyncio.run(log.write_outcomes([("01A", 2.0, {"n": 1}), ("01B", 2.0, {"n": 2})]))
+    assert [log.find(name) for name in ("01A", "01B")] == [({"id": "01A"}, {"n": 1}), ({"id": "01B"}, {"n": 2})]
+
+
+def test_the_callers_own_names_are_found_as_they_are(log: DecisionLog) -> None:
+    """`request_id="job-1"` sorts after all ids of ours, and was not found in lower case."""
+    write(log, "job-1", 1.0)
+    write(log, "01AAA", 2.0)
+    assert log.find("job-1") == ({"id": "job-1"}, None)
+    assert log.find("last") == ({"id": "01AAA"}, None)
+
+
+def test_a_name_that_is_used_again_keeps_both_decisions(log: DecisionLog) -> None:
+    """A program that tries again under its own name."""
+    write(log, "job-1", 1.0, n=1)
+    end(log, "job-1", 2.0, error="failed")
+    write(log, "job-1", 3.0, n=2)
+    assert log.find("job-1") == ({"id": "job-1", "n": 2}, None)
+    end(log, "job-1", 4.0, error=None)
+    assert log.find("job-1") == ({"id": "job-1", "n": 2}, {"error": None})
+
+
+def test_what_an_agent_measured_may_be_of_any_kind(log: DecisionLog) -> None:
+    write(log, "01A", metrics={"path": Path("/tmp"), "kind": int, "set": {1}, "nan": float("nan"), 3: 4})
+    found = log.find("01A")
+    assert found is not None
+    assert found[0]["metrics"] == {"path": "/tmp", "kind": "<class 'int'>", "set": [1], "nan": None, "3": 4}
+
+
+def test_it_is_there_when_the_file_is_opened_again(log: DecisionLog, path: Path) -> None:
+    write(log, "01A")
+    log.close()
+    log.close()
+    assert not log.is_open
+    again = DecisionLog(path)
+    assert again.find("last") == ({"id": "01A"}, None)
+    again.close()
+
+
+def test_it_opens_itself_at_the_first_write(path: Path) -> None:
+    log = DecisionLog(str(path))
+    write(log, "01A")
+    assert log.is_open
+    log.close()
+
+
+def test_the_folder_is_for_its_owner_only(log: DecisionLog, path: Path) -> None:
+    assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_it_works_in_memory() -> None:
+    log = DecisionLog(":memory:")
+    for number in range(decisions.CHECKPOINT_EVERY + 5):
+        write(log, f"01A{number:05}")
+    assert log.find("01A00003") == ({"id": "01A00003"}, None)
+
+
+def test_the_write_ahead_log_is_folded_in_from_time_to_time(
+    log: DecisionLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decisions, "CHECKPOINT_EVERY", 10)
+    before = path.stat().st_size
+
+    async def main() -> None:
+        for number in range(40):
+            await log.write_decision(f"01A{number:05}", 1.0, {"padding": "x" * 4000}, {})
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    asyncio.run(main())
+    assert path.stat().st_size > before + 4000 * 10
+    log.close()
+
+
+# --- trouble ---
+
+
+def test_another_process_that_holds_the_file_is_waited_for(log: DecisionLog, path: Path) -> None:
+    """Without blocking the loop: the other one lets go while we wait."""
+    other = apsw.Connection(str(path))
+    other.execute("BEGIN IMMEDIATE")
+
+    async def main() -> float:
+        asyncio.get_running_loop().call_later(1.0, lambda: other.execute("COMMIT"))
+        await log.write_decision("01A", 1.0, {"id": "01A"}, {})
+        return asyncio.get_running_loop().time()
+
+    assert 1.0 <= run(main()) < 1.01
+    assert log.find("01A") is not None
+    other.close()
+
+
+def test_a_file_that_stays_locked_is_an_error_after_two_seconds(log: DecisionLog, path: Path) -> None:
+    other = apsw.Connection(str(path))
+    other.execute("BEGIN EXCLUSIVE")
+
+    async def main() -> float:
+        with pytest.raises(apsw.BusyError):
+            await log.write_decision("01A", 1.0, {}, {})
+        with pytest.raises(apsw.BusyError):
+            await log.write_outcomes([("01A", 1.0, {}), ("01B", 1.0, {})])
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) == pytest.approx(2 * PATIENCE, abs=0.02)
+    other.execute("ROLLBACK")
+    write(log, "01B")
+    assert log.find("01A") is None
+    other.close()
+
+
+def test_a_record_that_cannot_be_read_is_a_clear_error(log: DecisionLog, path: Path) -> None:
+    write(log, "01A")
+    other = apsw.Connection(str(path))
+    other.execute("UPDATE decision SET record = x'00'")
+    with pytest.raises(ConfigurationError, match=r"The data file .* cannot be read"):
+        log.find("last")
+    other.execute("DROP TABLE decision")
+    other.close()
+    with pytest.raises(ConfigurationError, match="no such table"):
+        log.find("last")
+
+
+@pytest.mark.parametrize(
+    "content", [b"this is no database, but a text of some length" * 50, b"SQLite format 3\0" + b"\1" * 9000]
+)
+def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "oblix.db"
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"The data file .* cannot be used") as failed:
+        open_file(file)
+    assert failed.value.hint == "Move it away, or set OBLIX_HOME to another folder."
+    assert failed.value.__context__ is None or failed.value.__suppress_context__
+    assert file.read_bytes() == content
+
+
+def test_a_place_that_cannot_be_written_to_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for place in (tmp_path, tmp_path / "file" / "oblix.db", Path("/proc/oblix.db"), Path("/proc/no/oblix.db")):
+        with pytest.raises(ConfigurationError, match="cannot be used"):
+            open_file(place)
+
+
+def test_a_file_of_a_newer_version_is_left_alone(path: Path, log: DecisionLog) -> None:
+    log.close()
+    newer = apsw.Connection(str(path))
+    newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    newer.close()
+    with pytest.raises(ConfigurationError, match="written by a newer Oblix") as failed:
+        DecisionLog(path).open()
+    assert failed.value.hint == "Update openoblix, or set OBLIX_HOME to another folder."
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(
+    path: Path, log: DecisionLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(log, "01A")
+    log.close()
+    broken = (*MIGRATIONS, "CREATE TABLE new (a); INSERT INTO nowhere VALUES (1);")
+    with monkeypatch.context() as patch:
+        patch.setattr("oblix.storage.sqlite.MIGRATIONS", broken)
+        with pytest.raises(ConfigurationError, match="no such table: nowhere"):
+            open_file(path)
+    again = DecisionLog(path)
+    assert again.find("last") == ({"id": "01A"}, None)
+    db = apsw.Connection(str(path))
+    assert db.execute("PRAGMA user_version").fetchall() == [(len(MIGRATIONS),)]
+    assert db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'new'").fetchall() == [(0,)]
+    db.close()
+    again.close()
+
+
+def test_the_settings_of_the_file_are_as_said(path: Path) -> None:
+    """A statement list is only run as far as its rows are taken."""
+    db = open_file(path)
+    settings = [
+        db.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous", "wal_autocheckpoint")
+    ]
+    assert settings == [("wal",), (1,), (0,)]
+    db.close()
+
+
+WRITER = """
+    import asyncio, sys
+    from oblix.storage.decisions import DecisionLog
+
+    async def main(path, name):
+        log = DecisionLog(path)
+        await asyncio.to_thread(log.open)
+        for number in range(150):
+            await log.write_decision(f"{name}{number:04}", float(number), {"by": name}, {})
+            await log.write_outcome(f"{name}{number:04}", float(number), {"by": name})
+        log.close()
+
+    asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_several_processes_create_and_write_one_file_at_once(path: Path) -> None:
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", textwrap.dedent(WRITER), str(path), name],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("A", "B", "C")
+    ]
+    for writer in writers:
+        assert writer.communicate(timeout=120)[1] == ""
+        assert writer.returncode == 0
+    db = apsw.Connection(str(path))
+    for table in ("decision", "outcome"):
+        assert db.execute(f"SELECT count(*) FROM {table}").fetchall() == [(450,)]
+    assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    db.close()
+
+
+def test_a_disk_that_is_full_is_an_error_of_its_own_and_loses_nothing_that_was_written(path: Path) -> None:
+    """A limit on file sizes stands for the disk."""
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            textwrap.dedent("""
+                import asyncio, resource, sys
+                import apsw
+                from oblix.storage.decisions import DecisionLog
+
+                async def main(path):
+                    log = DecisionLog(path)
+                    await log.write_decision("01A", 1.0, {"id": "01A"}, {})
+                    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+                    try:
+                        for number in range(1000):
+                            await log.write_decision(f"01B{number}", 2.0, {"padding": "x" * 5000}, {})
+                    except apsw.Error as error:
+                        print(type(error).__name__)
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+                    await log.write_decision("01C", 3.0, {"id": "01C"}, {})
+                    print(log.find("01A"), log.find("last"))
+                    log.close()
+
+                asyncio.run(main(sys.argv[1]))
+            """),
+            str(path),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines()[0] in ("FullError", "IOError")
+    assert ran.stdout.splitlines()[1] == "({'id': '01A'}, None) ({'id': '01C'}, None)"
