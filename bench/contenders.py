@@ -18,7 +18,31 @@ PROMPT = "Say hello in two words."
 Asks = dict[str, measure.Ask]
 
 
-async def bare(address: str) -> Asks:
+async def plain(address: str) -> Asks:
+    """aiohttp as a program that uses it by itself is written: lines, and json of the standard library."""
+    import aiohttp
+
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+    headers = {"Authorization": "Bearer bench"}
+
+    def asking(url: str) -> measure.Ask:
+        async def ask() -> str:
+            text: list[str] = []
+            async with session.post(url, json=_body(), headers=headers) as response:
+                async for line in response.content:
+                    if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
+                        continue
+                    for choice in json.loads(line[6:])["choices"]:
+                        if said := choice["delta"].get("content"):
+                            text.append(said)  # noqa: PERF401  as it would be written
+            return "".join(text)
+
+        return ask
+
+    return {what: asking(f"{address}/{what}/v1/chat/completions") for what in TEXTS}
+
+
+async def tuned(address: str) -> Asks:
     """aiohttp and nothing else, written for speed: bytes in, bytes out, msgspec for JSON. The floor for a client on aiohttp."""
     import aiohttp
     import msgspec
@@ -40,30 +64,6 @@ async def bare(address: str) -> Asks:
                             for choice in decode(line[6:])["choices"]:
                                 if said := choice["delta"].get("content"):
                                     text.append(said)  # noqa: PERF401  as it would be written
-            return "".join(text)
-
-        return ask
-
-    return {what: asking(f"{address}/{what}/v1/chat/completions") for what in TEXTS}
-
-
-async def plain(address: str) -> Asks:
-    """aiohttp as a program that uses it by itself is written: lines, and json of the standard library."""
-    import aiohttp
-
-    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-    headers = {"Authorization": "Bearer bench"}
-
-    def asking(url: str) -> measure.Ask:
-        async def ask() -> str:
-            text: list[str] = []
-            async with session.post(url, json=_body(), headers=headers) as response:
-                async for line in response.content:
-                    if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
-                        continue
-                    for choice in json.loads(line[6:])["choices"]:
-                        if said := choice["delta"].get("content"):
-                            text.append(said)  # noqa: PERF401  as it would be written
             return "".join(text)
 
         return ask
@@ -127,8 +127,8 @@ def _body() -> dict[str, Any]:
 
 
 CONTENDERS: dict[str, Callable[[str], Awaitable[Asks]]] = {
-    "bare": bare,
     "plain": plain,
+    "tuned": tuned,
     "oblix": oblix_cloud,
     "oblix_edge": oblix_edge,
     "openai": openai_sdk,

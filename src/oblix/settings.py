@@ -14,12 +14,10 @@ from oblix.decision.policy import PRESETS
 from oblix.errors import ConfigurationError
 
 # Short, because a random key of 40 signs and more may begin with any three of them.
-_PLACEHOLDER = (
-    r"""(?xi)<.*> | \{\{.*\}\} | \$\{?(?-i:[A-Z][A-Z0-9_]*)\}? | \w+_api_key | api[-_ ]?key    # a gap that nobody filled in
+_PLACEHOLDER = r"""(?xi)<.*> | \{\{.*\}\} | \$\{?(?-i:[A-Z][A-Z0-9_]*)\}? | \w+_api_key | api[-_ ]?key    # a gap that nobody filled in
       | [.…]+ | x+ | (sk-((ant|proj|svcacct|api\d+)-)*)?((your|my|insert|replace|enter|put)[-_ ].{0,36} | x{3,} | (\.{3}|…|\*{3}).*)
       | .{0,40}(api[-_]?key|token)[-_ ]?here.{0,40}
       | changeme | change[-_]me | placeholder | dummy | none | null | todo"""
-)
 _MODEL_KEYS = ("id", "endpoint", "tier", "place", "window", "price")
 
 

@@ -27,7 +27,7 @@ from oblix import (
     Vetoed,
 )
 from oblix.agents import AgentReport
-from oblix.client.client import footer
+from oblix.client.figures import footer
 from oblix.testing import Block, Cut, Fail, ScriptedModel, Wait, run
 from oblix.types.attempt import Attempt
 from oblix.types.chunk import End, Usage

@@ -18,8 +18,10 @@ from oblix.testing import Wait
 from .hooked import client_with, edge
 from .outside import program, small_server
 
+# In this mode asyncio also tells of every step that took longer than 100 ms, which on a busy machine is anybody's.
 SETUP = """
-    import asyncio, sys
+    import asyncio, logging, sys
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     from oblix import OblixClient
     from oblix.agents import ConnectivityAgent, ResourceMonitor
 

@@ -200,6 +200,8 @@ def test_a_report_that_was_told_is_read_again() -> None:
         ({"target": 5}, "'target'"),
         ({"metrics": [1]}, "'metrics'"),
         ({"proceed": True, "metrics": None}, "'metrics'"),
+        ({"target": "hybrid", "lean": "local"}, "'lean'"),
+        ({"stale": "very"}, "'stale'"),
     ],
     ids=repr,
 )

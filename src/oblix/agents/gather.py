@@ -103,6 +103,11 @@ class Panel:
             task.add_done_callback(self._stray.discard)
             task.cancel()
 
+    def abandon(self) -> None:
+        """Forget a loop that was closed."""
+        self._starting.clear()
+        self._stray.clear()
+
     async def close(self) -> None:
         """Shut every agent down; none is waited for longer than a second."""
         self._let_go(self._starting.values())

@@ -82,7 +82,7 @@ class OblixClient:
         self._health = HealthBook()
         self._prices = PriceBook()
         self._recorder = Recorder(store)
-        self._lifeline = Lifeline(self._close)
+        self._lifeline = Lifeline(self._close, self._abandon)
         self._surroundings = ClientSurroundings(self._models)
         weakref.finalize(self, self._transport.abandon)
         show_errors_briefly()
@@ -218,7 +218,7 @@ class OblixClient:
         if stream:
             sys.stdout.write("\n")
         if display_metrics:
-            sys.stderr.write(footer(reply) + "\n")
+            sys.stderr.write(figures.footer(reply) + "\n")
         return reply
 
     def stream(
@@ -440,18 +440,12 @@ class OblixClient:
         await self._transport.close()
         await self._recorder.close()
 
+    def _abandon(self) -> None:
+        self._panel.abandon()
+        self._transport.abandon()
+        self._recorder.abandon()
+
 
 def _now() -> float:
     """The loop's clock, on which every duration and deadline is measured."""
     return asyncio.get_running_loop().time()
-
-
-def footer(reply: Reply) -> str:
-    """One line about an answer: place, model, seconds, tokens, cost, reason."""
-    m = reply.metrics
-    place = next((attempt.place for attempt in reply.attempts if attempt.outcome == "ok"), reply.decision.place)
-    first = "" if m["time_to_first_token"] is None else f" (first token {m['time_to_first_token']:.2f} s)"
-    cost = "cost unknown" if m["cost_usd"] is None else f"${m['cost_usd']:.4f}".rstrip("0").rstrip(".")
-    cost += f" (saved ${m['saved_usd']:.4f})" if m["saved_usd"] else ""
-    mark = "~" if "output_tokens" in m["estimated"] else ""
-    return f"{place} · {reply.model_id} · {m['total_latency']:.1f} s{first} · {mark}{m['output_tokens']} tok · {cost} · {reply.why()}"

@@ -10,6 +10,7 @@ from oblix.decision.tokens import estimate, estimate_messages
 from oblix.execution.run import Journey
 from oblix.types.chunk import End
 from oblix.types.decision import Decision
+from oblix.types.reply import Reply
 from oblix.types.request import Request
 from oblix.types.spec import ModelSpec, Price
 
@@ -65,6 +66,25 @@ def saved(decision: Decision, specs: dict[str, ModelSpec], figures: dict[str, An
     ]
     costs = [price.cost(figures["input_tokens"], figures["output_tokens"]) for price in prices]
     return max(0.0, min(costs) - figures["cost_usd"]) if costs else None
+
+
+def footer(reply: Reply) -> str:
+    """One line about an answer: place, model, seconds, tokens, cost, reason."""
+    m = reply.metrics
+    place = next((attempt.place for attempt in reply.attempts if attempt.outcome == "ok"), reply.decision.place)
+    first = "" if m["time_to_first_token"] is None else f" (first token {m['time_to_first_token']:.2f} s)"
+    cost = "cost unknown" if m["cost_usd"] is None else usd(m["cost_usd"])
+    saved_ = f" (saved {usd(m['saved_usd'])})" if m["saved_usd"] else ""
+    mark = "~" if "output_tokens" in m["estimated"] else ""
+    tokens = f"{mark}{m['output_tokens']} tok"
+    return f"{place} · {reply.model_id} · {m['total_latency']:.1f} s{first} · {tokens} · {cost}{saved_} · {reply.why()}"
+
+
+def usd(amount: float) -> str:
+    """An amount with two significant digits below a cent: `$0`, `$0.000018`, `$1.20`."""
+    if amount == 0:
+        return "$0"
+    return f"${amount:.2f}" if amount >= 0.01 else f"${float(f'{amount:.2g}'):.8f}".rstrip("0")
 
 
 def _iso(at: float) -> str:

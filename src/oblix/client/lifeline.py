@@ -19,8 +19,10 @@ class Lifeline:
     is the only place where asyncio lets a library clean up at the end of a program that never called `shutdown`.
     """
 
-    def __init__(self, close: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, close: Callable[[], Awaitable[None]], abandon: Callable[[], None]) -> None:
+        """`abandon` lets go of what belongs to a loop that was closed before `close` could run."""
         self._close = close
+        self._abandon = abandon
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
         self._keeper: AsyncGenerator[None] | None = None
@@ -47,6 +49,8 @@ class Lifeline:
                 "This client belongs to another event loop.",
                 hint="Make one client per loop, or use oblix.sync.OblixClient, which brings its own.",
             )
+        if self._loop is not None:
+            self._abandon()
         self._loop, self._process = loop, os.getpid()
         self._keeper = _keep(self._close)
         await anext(self._keeper)

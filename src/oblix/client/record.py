@@ -125,6 +125,10 @@ class Recorder:
                 _log.warning("a decision could not be written down: %s", error)
             self._told = str(error)
 
+    def abandon(self) -> None:
+        """Forget a loop that was closed; what it left is written with the next."""
+        self._timer = self._writer = self._opening = None
+
     async def close(self) -> None:
         """Write what is left, and close the file."""
         await self._catch_up()

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from oblix.agents import ConnectivityAgent, ResourceMonitor
 from oblix.client import OblixClient
-from oblix.client.client import footer
+from oblix.client.figures import footer
 from oblix.demo.load import busy_machine
 from oblix.demo.wire import Wire
 from oblix.models.embedded.serve import LlamaServer, ServeOptions

@@ -62,6 +62,16 @@ _BY_TEXT = (
     (re.compile(r"model .{0,200}not found|no such model", re.IGNORECASE), K.MODEL_MISSING),
 )
 
+# llama.cpp by name and in its sentence, OpenAI, Anthropic.
+_OVERFLOWS = (
+    re.compile(rb'"n_prompt_tokens":\s*(?P<tokens>\d{1,9})\b.{0,80}?"n_ctx":\s*(?P<window>\d{1,9})\b', re.DOTALL),
+    re.compile(
+        rb"request \((?P<tokens>\d{1,9}) tokens\) exceeds the available context size \((?P<window>\d{1,9}) tokens\)"
+    ),
+    re.compile(rb"maximum context length is (?P<window>\d{1,9}) tokens.{0,200}?(?P<tokens>\d{1,9}) tokens", re.DOTALL),
+    re.compile(rb"prompt is too long: (?P<tokens>\d{1,9}) tokens > (?P<window>\d{1,9})"),
+)
+
 
 def classify(
     status: int, body: bytes, *, headers: Mapping[str, str] | None = None, model_id: str = "", secret: str | None = None
@@ -123,12 +133,9 @@ def _read(body: bytes) -> tuple[str, str]:
 
 
 def _overflow(body: bytes) -> tuple[int | None, int | None]:
-    """Prompt tokens and window, where the peer gave both (llama.cpp by name, others in their sentence)."""
-    numbers = re.search(rb'"n_prompt_tokens":\s*(\d+).{0,80}?"n_ctx":\s*(\d+)', body, re.DOTALL)
-    if numbers:
-        return int(numbers[1]), int(numbers[2])
-    window = re.search(rb"maximum context length is (\d+) tokens.{0,200}?(\d+) tokens", body, re.DOTALL)
-    return (int(window[2]), int(window[1])) if window else (None, None)
+    """Prompt tokens and window, where the peer gave both."""
+    found = next(filter(None, (pattern.search(body) for pattern in _OVERFLOWS)), None)
+    return (int(found["tokens"]), int(found["window"])) if found else (None, None)
 
 
 def _retry_after(headers: Mapping[str, str] | None) -> float | None:

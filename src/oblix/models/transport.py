@@ -14,6 +14,7 @@ import ssl
 import sys
 import time
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -243,8 +244,13 @@ class Transport:
         for session in lanes:
             connector = session.connector
             session.detach()
-            if connector is not None:
-                connector._close()
+            if connector is None:
+                continue
+            if connector._loop.is_closed():
+                kept = [protocol for row in connector._conns.values() for protocol, _ in row]
+                for protocol in (*kept, *connector._acquired):
+                    _drop(protocol.transport)
+            connector._close()
 
 
 def _proxy_of(url: str) -> str | None:
@@ -253,6 +259,21 @@ def _proxy_of(url: str) -> str | None:
 
     parts = urlsplit(url)
     return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+
+
+def _drop(transport: Any) -> None:
+    """Close a socket whose loop is closed already.
+
+    Expected: `close()` does. It asks the loop, which refuses; the socket would stay open, with a ResourceWarning at the end.
+    """
+    inner = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    if inner is not None:
+        transport._closed = True
+        transport = inner
+    end = getattr(transport, "_call_connection_lost", None)  # asyncio's own; uvloop's transports close themselves
+    if end is not None and transport._sock is not None:
+        with suppress(RuntimeError):  # somebody who still waits cannot be told: the loop is closed
+            end(None)
 
 
 @cache

@@ -85,13 +85,19 @@ class AgentReport(Mapping[str, Any]):
             raise ValueError(f"'target' is {target!r}, expected one of {', '.join(TARGETS)}")
         if not isinstance(metrics, Mapping):
             raise ValueError(f"'metrics' is {type(metrics).__name__}, expected a mapping")
-        state = found.get("state", "unknown")
+        state, lean, stale = found.get("state", "unknown"), found.get("lean"), found.get("stale", False)
+        if lean not in (None, "edge", "cloud"):
+            raise ValueError(f"'lean' is {lean!r}, expected 'edge' or 'cloud'")
+        if not isinstance(stale, bool):
+            raise ValueError(f"'stale' is {stale!r}, expected True or False")
         return cls(
             proceed,
             str(getattr(state, "value", state)),
             cast("Target", target),
             str(found.get("reason") or ""),
             metrics={str(key): value for key, value in metrics.items()},
+            lean=lean,
+            stale=stale,
         )
 
 

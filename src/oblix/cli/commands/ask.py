@@ -11,7 +11,7 @@ import click
 from oblix.cli.here import hook_what_is_here
 from oblix.cli.render import note
 from oblix.client import OblixClient
-from oblix.client.client import footer
+from oblix.client.figures import footer
 from oblix.types.chunk import Reset
 
 

@@ -1,0 +1,168 @@
+"""What is printed: where it was measured, the figures with what they are, and a verdict for each Must."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+RATIO = 2.0  # × bare aiohttp (issue 2)
+TOGETHER = 1.15  # × one call (issue 2)
+STALL = 0.05  # seconds (issue 2)
+# The goals of design/performance.md that this run can tell of.
+ADDED = 150.0  # µs over bare aiohttp
+SHARE = 0.5  # of bare aiohttp's calls a second
+TOKEN = 5.0  # µs over bare aiohttp
+DECIDE = 50.0  # µs
+IMPORT = 60.0  # ms of CPU
+MEMORY = 15.0  # MB
+
+BASE = "plain"
+NAMES = {
+    "plain": "bare aiohttp",
+    "tuned": "aiohttp, tuned by hand",
+    "oblix": "Oblix execute, cloud lane",
+    "oblix_edge": "Oblix execute, edge lane",
+    "openai": "openai SDK",
+}
+STALLS = {
+    "calm": "all sensors work",
+    "machine": "ResourceMonitor's reading hangs",
+    "network": "ConnectivityAgent's look-up hangs",
+    "first": "the first execute of a process",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """All that was measured; seconds, but for `thinking` (µs) and `imports` (ms, MB)."""
+
+    seen: dict[str, dict[str, list[Any]]]
+    together: dict[str, tuple[float, float]]
+    stalled: dict[str, dict[str, float]]
+    imports: dict[str, tuple[float, float]]
+    thinking: dict[str, float]
+
+    def p50(self, name: str) -> float:
+        """µs of a call, one after the other."""
+        return 1e6 * median(self.seen[name]["sequential"])
+
+    def ratio(self, name: str) -> float:
+        """Of that to bare aiohttp's in the same round."""
+        pairs = zip(self.seen[name]["sequential"], self.seen[BASE]["sequential"], strict=True)
+        return median(ours / theirs for ours, theirs in pairs)
+
+    def added(self, name: str) -> float:
+        """µs over bare aiohttp's in the same round."""
+        pairs = zip(self.seen[name]["sequential"], self.seen[BASE]["sequential"], strict=True)
+        return 1e6 * median(ours - theirs for ours, theirs in pairs)
+
+    def rate(self, name: str) -> float:
+        """Calls a second with many in flight."""
+        return median(rate for rate, _ in self.seen[name]["in_flight"])
+
+    def share(self, name: str) -> float:
+        """Of bare aiohttp's in the same round."""
+        pairs = zip(self.seen[name]["in_flight"], self.seen[BASE]["in_flight"], strict=True)
+        return median(ours[0] / theirs[0] for ours, theirs in pairs)
+
+    def cpu(self, name: str) -> float:
+        """CPU µs of a call with many in flight."""
+        return 1e6 * median(cpu for _, cpu in self.seen[name]["in_flight"])
+
+    def token(self, name: str, what: str) -> float:
+        """CPU µs of a token."""
+        return 1e6 * median(self.seen[name][what])
+
+
+def header() -> str:
+    """Where and when."""
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    return (
+        f"Oblix {version('openoblix')} against aiohttp {version('aiohttp')} and openai {version('openai')}, "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n"
+        f"{_processor()}, {os.cpu_count()} cores, load {load}; {platform.system()} {platform.release()}; "
+        f"Python {platform.python_version()}, asyncio's own loop\n"
+        "One local stand-in for all, a process for each contender, taking turns. On another machine only the ratios hold.\n"
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def table(found: Found) -> str:
+    """Every figure with what it is."""
+    lines = [
+        "One call: a tiny answer, streamed in one packet. Tokens: answers of 100, each in a packet of its own | all in one packet.",
+        f"{'':<26} {'p50 µs':>8} {'× bare':>7} {'calls/s at 50':>14} {'share':>6} {'CPU µs/call':>12} {'CPU µs/token':>16}",
+    ]
+    for name, said in NAMES.items():
+        lines.append(
+            f"{said:<26} {found.p50(name):>8.0f} {found.ratio(name):>7.2f} {found.rate(name):>14,.0f} {found.share(name):>6.2f}"
+            f" {found.cpu(name):>12.0f} {found.token(name, 'hundred'):>8.1f} |{found.token(name, 'burst'):>6.1f}"
+        )
+    lines += ["", "50 at once against a model that takes 0.2 s to its first token, best of 3"]
+    for name, (one, all_) in found.together.items():
+        lines.append(f"  {NAMES[name]:<38} one {1e3 * one:.1f} ms, fifty {1e3 * all_:.1f} ms: {all_ / one:.3f} ×")
+    lines += [
+        "",
+        "Longest stall of the event loop (gaps of a 1 ms ticker during 2 s of executes), and a call meanwhile",
+    ]
+    for case, seen in found.stalled.items():
+        lines.append(
+            f"  {STALLS[case]:<38} {1e3 * seen['stall']:.1f} ms; a call {1e3 * seen['call']:.2f} ms (p50 of {seen['calls']:.0f})"
+        )
+    lines += ["", "Import in a fresh interpreter, over bare Python (median of 7)"]
+    for name, (cpu, memory) in found.imports.items():
+        said = {"used": "oblix, its client and its agents"}.get(name, name)
+        lines.append(f"  {said:<38} {cpu:.0f} ms CPU, {memory:.1f} MB")
+    lines += ["", "The mind"]
+    lines += [f"  {what:<38} {took:.1f} µs" for what, took in found.thinking.items()]
+    return "\n".join(lines)
+
+
+def verdict(found: Found) -> tuple[str, bool]:
+    """A line for each Must of the issue and each goal, and whether all Musts were kept."""
+    one, all_ = found.together["oblix"]
+    stall = 1e3 * max(found.stalled["machine"]["stall"], found.stalled["network"]["stall"])
+    tokens = [found.token("oblix", what) - found.token(BASE, what) for what in ("hundred", "burst")]
+    cpu, memory = found.imports["oblix"]
+    musts = [
+        (f"execute <= {RATIO:.1f} x bare aiohttp", found.ratio("oblix"), RATIO, ""),
+        (f"50 at once <= {TOGETHER} x one call to a 0.2 s model", all_ / one, TOGETHER, ""),
+        (f"no stall above {1e3 * STALL:.0f} ms while a sensor hangs", stall, 1e3 * STALL, " ms"),
+    ]
+    goals = [
+        (f"added p50 <= {ADDED:.0f} µs", found.added("oblix"), ADDED, " µs"),
+        (f"CPU per streamed token <= +{TOKEN:.0f} µs", max(tokens), TOKEN, " µs"),
+        (f"decide() <= {DECIDE:.0f} µs", found.thinking["decide() with four candidates"], DECIDE, " µs"),
+        (f"import oblix <= {IMPORT:.0f} ms CPU", cpu, IMPORT, " ms"),
+        (f"import oblix <= {MEMORY:.0f} MB", memory, MEMORY, " MB"),
+    ]
+    lines = [
+        f"goal: {what}: {_told(value, unit)} {_word(value <= limit, 'open')}" for what, value, limit, unit in goals
+    ]
+    share = found.share("oblix")
+    lines.append(f"goal: calls/s at 50 >= {SHARE:.2f} of bare aiohttp: {share:.2f} {_word(share >= SHARE, 'open')}")
+    lines += [
+        f"must: {what}: {_told(value, unit)} {_word(value <= limit, 'MISSED')}" for what, value, limit, unit in musts
+    ]
+    return "\n".join(lines), all(value <= limit for _, value, limit, _ in musts)
+
+
+def _told(value: float, unit: str) -> str:
+    return f"{value:.1f}{unit}" if unit else f"{value:.2f}"
+
+
+def _word(kept: bool, otherwise: str) -> str:  # noqa: FBT001  a verdict
+    return "ok" if kept else otherwise
