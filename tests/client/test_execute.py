@@ -133,7 +133,7 @@ def test_a_reply_is_json() -> None:
 def test_the_footer_is_one_line_that_tells_all() -> None:
     reply = ask(edge([Wait(0.25), "a", Wait(1.0), "b"]), cloud())
     assert footer(reply) == (
-        "edge · ollama:phi · 1.2 s (first token 0.25 s) · 2 tok · $0 (saved $0.0001) · simple prompt (0.04), tier 1 of 2"
+        "edge · ollama:phi · 1.2 s (first token 0.25 s) · 2 tok · $0 (saved $0.00009) · simple prompt (0.04), tier 1 of 2"
     )
 
 

@@ -340,5 +340,5 @@ def test_everything_that_was_asked_is_in_the_log_after_an_exit_without_shutdown(
         return [await client.explain(name) for name in ("r1", "r2")]
 
     whole, left = asyncio.run(look())
-    assert whole.startswith("ollama:phi (edge) answered")
-    assert "ollama:phi cancelled (the caller left)" in left
+    assert " answered: " in whole
+    assert "cancelled (the caller left)" in left

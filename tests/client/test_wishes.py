@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -224,21 +225,25 @@ def test_a_message_that_is_none(message: dict[str, Any]) -> None:
     assert refused(messages=[message])
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-                    lambda x: st.lists(x, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "type", "text", "image_url", "url", "tool_calls", "function", "name", "user"]), x, max_size=4), max_leaves=12))  # fmt: skip
-def test_junk_is_refused_in_our_own_words(junk: Any) -> None:
-    """Whatever JSON comes as messages, tools or format, nothing but `InvalidRequest` comes out."""
-    for name in ("messages", "tools", "response_format"):
-        try:
-            wish(**{name: junk})
-        except InvalidRequest as error:
-            assert str(error)
+KEYS = ["role", "content", "type", "text", "image_url", "url", "tool_calls", "function", "name", "user"]
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JUNK, st.sampled_from(["messages", "tools", "response_format", "images", "stop", "tags", "provider_options"]))
+def test_junk_is_refused_in_our_own_words(junk: Any, name: str) -> None:
+    """Whatever JSON comes as a wish, nothing but `InvalidRequest` comes out."""
+    with contextlib.suppress(InvalidRequest):
+        wish(**{name: junk})
 
 
 def test_openais_dicts_are_read() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "now", "arguments": '{"a": 1}'}}
     data = "data:image/jpeg;base64,AAAA"
-    found = [
+    found: list[dict[str, Any]] = [
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": data}}]},
         {"role": "assistant", "content": None, "tool_calls": [call]},
@@ -259,7 +264,7 @@ def test_openais_dicts_are_read() -> None:
 )
 def test_arguments_are_json_text(arguments: object, text: str) -> None:
     """Ollama's dialect has an object there; its Python form would be no JSON."""
-    call = {"id": None, "function": {"name": "now", "arguments": arguments}}
+    call: dict[str, Any] = {"id": None, "function": {"name": "now", "arguments": arguments}}
     message = read_message({"role": "assistant", "tool_calls": [call]})
     assert message.tool_calls == (ToolCall("", "now", text),)
 

@@ -115,7 +115,7 @@ async def gather(model: Model, request: Request) -> Heard:
     heard = Heard()
     try:
         async for piece in model.stream(request, call()):
-            heard.chunks.append(piece)  # noqa: PERF401  what came before a failure is kept
+            heard.chunks.append(piece)
     except AttemptFailed as failure:
         heard.failure = failure
     return heard

@@ -337,7 +337,7 @@ def test_remote_models_have_a_tag(name: str, remote: bool) -> None:
     assert is_remote_name(name) is remote
 
 
-SECRET = "the-private-words"  # noqa: S105  a prompt, no password
+SECRET = "the-private-words"
 
 
 def private(*scripts: Script, **facts: Any) -> Any:

@@ -11,12 +11,13 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import aiohttp.http_exceptions
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from oblix.errors import AttemptFailed, FailureKind
@@ -25,7 +26,7 @@ from oblix.types.spec import ModelSpec, Place
 
 from .asking import KEY, lanes, run
 from .test_resolver import names
-from .upstream import HANGUP, LAST, RESET, Hold, Script, Upstream, chunk, head, whole
+from .upstream import HANGUP, LAST, RESET, Hold, Script, Step, Upstream, chunk, head, whole
 
 K = FailureKind
 OK = [whole({"ok": True})]
@@ -211,7 +212,9 @@ def test_the_edge_takes_the_address_at_home(monkeypatch: pytest.MonkeyPatch) -> 
     assert outcome(OK, host="box.lan", private=True)[0] == b'{"ok": true}'
 
 
-@pytest.mark.parametrize("host", ["8.8.8.8", "[2606:4700::1111]", "[::ffff:8.8.8.8]", "134744072", "8.526344", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "host", ["8.8.8.8", "[2606:4700::1111]", "[::ffff:8.8.8.8]", "134744072", "8.526344", "0.0.0.0"]
+)
 def test_the_edge_refuses_an_address_away_however_it_is_written(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     """About an address no resolver is asked, so that the guard stands before the socket itself (`134744072` is 8.8.8.8)."""
     dialled: list[object] = []
@@ -225,19 +228,18 @@ def test_the_edge_ignores_proxies_and_the_cloud_honours_them(monkeypatch: pytest
     """A private prompt must not pass through somebody's proxy; a cloud may only be reachable through one."""
 
     async def main() -> None:
-        async with lanes() as transport:
-            async with Upstream(OK) as proxy, Upstream(OK) as server:
-                for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-                    monkeypatch.setenv(name, proxy.url)
-                await send(transport, server.url)
-                assert (len(server.requests), len(proxy.requests)) == (1, 0)
-                await send(transport, server.url, "cloud")
-                assert (len(server.requests), len(proxy.requests)) == (1, 1)
-                assert proxy.requests[0].line == f"POST {server.url}/v1 HTTP/1.1"
-                await transport.close()
-                monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-                await send(transport, server.url, "cloud")
-                assert (len(server.requests), len(proxy.requests)) == (2, 1)
+        async with lanes() as transport, Upstream(OK) as proxy, Upstream(OK) as server:
+            for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+                monkeypatch.setenv(name, proxy.url)
+            await send(transport, server.url)
+            assert (len(server.requests), len(proxy.requests)) == (1, 0)
+            await send(transport, server.url, "cloud")
+            assert (len(server.requests), len(proxy.requests)) == (1, 1)
+            assert proxy.requests[0].line == f"POST {server.url}/v1 HTTP/1.1"
+            await transport.close()
+            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+            await send(transport, server.url, "cloud")
+            assert (len(server.requests), len(proxy.requests)) == (2, 1)
 
     run(main())
 
@@ -263,7 +265,7 @@ def test_a_login_in_netrc_does_not_get_in_the_way(monkeypatch: pytest.MonkeyPatc
     netrc.write_text("default login me password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))
     for place in ("edge", "cloud"):
-        found, upstream = outcome(OK, place=place)  # type: ignore[arg-type]  # the loop widens the literals
+        found, upstream = outcome(OK, place=place)
         assert found == b'{"ok": true}'
         assert upstream.requests[0].headers["authorization"] == f"Bearer {KEY}"
 
@@ -272,23 +274,21 @@ def test_two_lanes_never_share_a_connection() -> None:
     """Each lane uses its own connection again."""
 
     async def main() -> None:
-        async with lanes() as transport:
-            async with Upstream(OK) as upstream:
-                for place in ("edge", "cloud", "edge", "cloud"):
-                    await send(transport, upstream.url, place)  # type: ignore[arg-type]  # the loop widens the literals
-                assert len(upstream.connections) == 2
-                assert len(upstream.requests) == 4
+        async with lanes() as transport, Upstream(OK) as upstream:
+            for place in ("edge", "cloud", "edge", "cloud"):
+                await send(transport, upstream.url, place)
+            assert len(upstream.connections) == 2
+            assert len(upstream.requests) == 4
 
     run(main())
 
 
 def test_no_cookie_is_kept() -> None:
     async def main() -> None:
-        async with lanes() as transport:
-            async with Upstream([whole(b"{}", set_cookie="session=1")]) as upstream:
-                await send(transport, upstream.url)
-                await send(transport, upstream.url)
-                assert "cookie" not in upstream.requests[1].headers
+        async with lanes() as transport, Upstream([whole(b"{}", set_cookie="session=1")]) as upstream:
+            await send(transport, upstream.url)
+            await send(transport, upstream.url)
+            assert "cookie" not in upstream.requests[1].headers
 
     run(main())
 
@@ -297,28 +297,29 @@ def test_an_answer_that_is_left_is_hung_up() -> None:
     """Closing an unread answer drops the connection, so that the peer stops working."""
 
     async def main() -> None:
-        async with lanes() as transport:
-            async with Upstream([head(), chunk(b"first"), Hold("more")]) as upstream:
-                spec = spec_at(upstream.url)
-                answer = await transport.get(f"{upstream.url}/x", permit=Permit(spec, False))
-                assert await answer.next() == b"first"
-                answer.close()
-                await asyncio.wait_for(upstream.connections[0].left.wait(), 5)
+        async with lanes() as transport, Upstream([head(), chunk(b"first"), Hold("more")]) as upstream:
+            spec = spec_at(upstream.url)
+            answer = await transport.get(f"{upstream.url}/x", permit=Permit(spec, False))
+            assert await answer.next() == b"first"
+            answer.close()
+            await asyncio.wait_for(upstream.connections[0].left.wait(), 5)
 
     run(main())
 
 
 def test_what_follows_the_proof_is_read_so_that_the_connection_lives() -> None:
     async def main() -> None:
-        async with lanes() as transport:
-            async with Upstream([head(), chunk(b"proof"), Hold("rest"), chunk(b"rest"), LAST]) as upstream:
-                upstream.release("rest")
-                for _ in range(2):
-                    answer = await transport.get(f"{upstream.url}/x", permit=Permit(spec_at(upstream.url), False))
-                    assert (await answer.next()).startswith(b"proof")
-                    await answer.finish()
-                    answer.close()
-                assert len(upstream.connections) == 1
+        async with (
+            lanes() as transport,
+            Upstream([head(), chunk(b"proof"), Hold("rest"), chunk(b"rest"), LAST]) as upstream,
+        ):
+            upstream.release("rest")
+            for _ in range(2):
+                answer = await transport.get(f"{upstream.url}/x", permit=Permit(spec_at(upstream.url), False))
+                assert (await answer.next()).startswith(b"proof")
+                await answer.finish()
+                answer.close()
+            assert len(upstream.connections) == 1
 
     run(main())
 
@@ -346,7 +347,7 @@ def test_an_endless_error_text_is_cut() -> None:
 
     async def main() -> None:
         async with lanes() as transport:
-            endless = [head("text/plain", status=500), *[chunk(b"x" * 8192)] * 64, Hold("never")]
+            endless: list[Step] = [head("text/plain", status=500), *[chunk(b"x" * 8192)] * 64, Hold("never")]
             async with Upstream(endless) as upstream:
                 status, body = await send(transport, upstream.url)
                 assert (status, len(body)) == (500, MAX_ERROR_BODY)
@@ -372,7 +373,7 @@ def test_a_server_without_tls_behind_https() -> None:
 
 
 @pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate that nobody signed but itself."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl on this machine")
@@ -380,7 +381,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     make = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -keyout {pem} -out {pem}.crt"
     subprocess.run(make.split(), check=True, capture_output=True)
     pem.write_bytes(pem.read_bytes() + Path(f"{pem}.crt").read_bytes())
-    yield pem
+    return pem
 
 
 def test_a_certificate_that_nobody_trusts(certificate: Path) -> None:
@@ -447,31 +448,24 @@ def foreign_classes() -> list[type[BaseException]]:
     return list(seen)
 
 
-def made(kind: type[BaseException]) -> BaseException:
+def made(kind: Any) -> BaseException:
     """One of them, as its library would make it."""
-    error = kind.__new__(kind)
+    key = aiohttp.client_reqrep.ConnectionKey("x.example", 443, True, True, None, None, None)
+    url = URL("http://x.example")
+    error: BaseException
     if issubclass(kind, aiohttp.InvalidURL):
-        return kind("http://x.example")
-    if issubclass(kind, aiohttp.client_exceptions.UnixClientConnectorError):
-        key = aiohttp.client_reqrep.ConnectionKey("x.example", 80, False, True, None, None, None)
-        return kind("/x.sock", key, OSError(errno.ENOENT, "said"))
-    if isinstance(error, aiohttp.ClientConnectorError):
-        key = aiohttp.client_reqrep.ConnectionKey("x.example", 80, False, True, None, None, None)
-        own: OSError = (
-            ssl.SSLError(1, "said")
-            if isinstance(error, aiohttp.ClientSSLError)
-            else OSError(errno.ECONNREFUSED, "Refused")
-        )
-        if isinstance(error, aiohttp.ClientConnectorCertificateError):
-            return aiohttp.ClientConnectorCertificateError(key, ssl.CertificateError("said"))
-        return kind(key, own)
-    if isinstance(error, aiohttp.ClientResponseError):
-        url = URL("http://x.example")
-        info = aiohttp.RequestInfo(url, "POST", {}, url)  # type: ignore[arg-type]  # the headers do not matter here
-        return kind(info, (), status=400, message="said")
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        key = aiohttp.client_reqrep.ConnectionKey("x.example", 443, True, True, None, None, None)
-        return kind(key, ssl.CertificateError("said"))
+        error = kind(url)
+    elif issubclass(kind, aiohttp.client_exceptions.UnixClientConnectorError):
+        error = kind("/x.sock", key, OSError(errno.ENOENT, "said"))
+    elif issubclass(kind, aiohttp.ClientConnectorCertificateError):
+        error = kind(key, ssl.CertificateError("said"))
+    elif issubclass(kind, aiohttp.ClientConnectorError):
+        error = kind(key, OSError(errno.ECONNREFUSED, "said"))
+    elif issubclass(kind, aiohttp.ClientResponseError):
+        info = aiohttp.RequestInfo(url, "POST", CIMultiDictProxy(CIMultiDict()), url)
+        error = kind(info, (), status=400, message="said")
+    else:
+        error = kind.__new__(kind)
     return error
 
 
@@ -504,16 +498,18 @@ def test_why_no_connection_came_about(number: int, kind: FailureKind) -> None:
 
 def test_leaving_without_closing_is_quiet(recwarn: pytest.WarningsRecorder) -> None:
     """A program that ends without `shutdown` must not be told about unclosed connections."""
-    transport = Transport()
 
-    async def main() -> None:
+    async def main(transport: Transport) -> None:
         async with Upstream(OK) as upstream:
             await send(transport, upstream.url)
             await send(transport, upstream.url, "cloud")
 
-    run(main())
-    transport.abandon()
-    del transport
+    def program() -> None:
+        transport = Transport()
+        run(main(transport))
+        transport.abandon()
+
+    program()
     gc.collect()
     assert [str(warning.message) for warning in recwarn] == []
 
@@ -537,7 +533,7 @@ def test_an_answer_reads_like_http() -> None:
 
     async def main() -> Answer:
         async with lanes() as transport:
-            async with Upstream([whole(b"{}", "application/json; charset=utf-8", **{"x-limit": "5"})]) as upstream:
+            async with Upstream([whole(b"{}", "application/json; charset=utf-8", x_limit="5")]) as upstream:
                 answer = await transport.get(f"{upstream.url}/x", permit=Permit(spec_at(upstream.url), False))
                 answer.close()
             return answer

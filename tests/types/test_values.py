@@ -67,11 +67,13 @@ def test_values_are_frozen_and_travel(value: Any) -> None:
     assert not hasattr(value, "__dict__")
 
 
-@pytest.mark.parametrize("value", [REASON, CANDIDATES[0], DECISION, REPORT, REPLY, REPLY.attempts[0]], ids=lambda v: type(v).__name__)  # fmt: skip
+TOLD = [REASON, CANDIDATES[0], DECISION, REPORT, REPLY, REPLY.attempts[0]]
+
+
+@pytest.mark.parametrize("value", TOLD, ids=lambda value: type(value).__name__)
 def test_what_is_told_is_ready_for_json(value: Any) -> None:
-    told = value.to_dict()
-    assert json.loads(json.dumps(told)) == json.loads(json.dumps(told))
-    assert told
+    told = json.loads(json.dumps(value.to_dict()))
+    assert told.keys() == value.to_dict().keys()
 
 
 def test_a_delta_is_light() -> None:

@@ -37,6 +37,7 @@ class Sensor(Generic[T]):
         self._owner = 0
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._failing = False
+        self._began: float | None = None  # when the present reading began (`time.monotonic()`)
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -65,7 +66,10 @@ class Sensor(Generic[T]):
         self._wake.set()
 
     async def refresh(self, within: float) -> bool:
-        """Read now; whether a new sample came within so many seconds."""
+        """Read now; whether a new sample came within so many seconds. A reading that hangs for longer already is not waited for."""
+        began = self._began
+        if began is not None and self._owner == os.getpid() and time.monotonic() - began > within:
+            return False
         loop = asyncio.get_running_loop()
         news: asyncio.Future[None] = loop.create_future()
         self.start()  # first, because after a fork the lock may be held by a thread that is not there any more
@@ -83,6 +87,7 @@ class Sensor(Generic[T]):
 
     def take(self) -> None:
         """One reading, on the sensor's own thread."""
+        self._began = time.monotonic()
         try:
             self.latest = Sample(self._read(), time.monotonic())
             self._failing = False
@@ -90,6 +95,7 @@ class Sensor(Generic[T]):
             if not self._failing:  # told once, not at every reading
                 _log.warning("the sensor %r failed, its last reading is kept: %s", self._name, error, exc_info=error)
             self._failing = True
+        self._began = None
         with self._lock:
             waiting, self._waiting = self._waiting, []
         for loop, news in waiting:

@@ -6,6 +6,7 @@ import sys
 import threading
 from asyncio import Future, get_running_loop
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from oblix.errors import InvalidRequest, OblixError
@@ -48,11 +49,20 @@ async def _read() -> str | None:
     line: Future[str | None] = loop.create_future()
 
     def work() -> None:
+        # Held for as long as this thread waits. Else a program that is interrupted meanwhile ends in "Fatal Python error: could not
+        # acquire lock for <stdin>": the interpreter would close the stream whose lock `input` holds.
+        held = sys.stdin  # noqa: F841
         try:
             text: str | None = input("\nYou: ")
-        except EOFError:
+        except (
+            EOFError,
+            OSError,
+            RuntimeError,
+            ValueError,
+        ):  # the end; or no terminal, a closed one, bytes that are no text
             text = None
-        loop.call_soon_threadsafe(tell, text)
+        with suppress(RuntimeError):  # the loop has been closed meanwhile
+            loop.call_soon_threadsafe(tell, text)
 
     def tell(text: str | None) -> None:
         if not line.done():

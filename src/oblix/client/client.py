@@ -202,13 +202,23 @@ class OblixClient:
         if chat:
             from oblix.client.chat import talk
 
-            return await talk(self, prompt, wishes, model_id=model_id, temperature=temperature, max_tokens=max_tokens)
+            return await talk(
+                self,
+                prompt,
+                wishes,
+                model_id=model_id,
+                temperature=temperature,
+                max_tokens=max_tokens,
+                display_metrics=display_metrics,
+                session_id=session_id,
+                deadline=deadline,
+            )
         asked_at = _now()
         try:
             request = self._request(request_id, prompt, model_id, temperature, max_tokens, deadline, session_id, wishes)
             async with aclosing(self._answer(request, asked_at, restart=True)) as events:
                 async for event in events:
-                    if isinstance(event, Reply):
+                    if not isinstance(event, str | Reset):
                         reply = event
                     elif stream:
                         sys.stdout.write(f"\n[{event.reason}]\n" if isinstance(event, Reset) else event)
@@ -390,7 +400,7 @@ class OblixClient:
     def list_models(self) -> dict[str, list[str]]:
         """The hooked models: provider → names, in the order of hooking."""
         found: dict[str, list[str]] = {}
-        for model in self._models.values():
+        for model in tuple(self._models.values()):
             found.setdefault(model.spec.provider, []).append(model.spec.name)
         return found
 
@@ -403,7 +413,7 @@ class OblixClient:
     @property
     def models(self) -> Mapping[str, ModelSpec]:
         """The hooked models by id."""
-        return {model_id: known_spec(model, self._prices) for model_id, model in self._models.items()}
+        return {model_id: known_spec(model, self._prices) for model_id, model in tuple(self._models.items())}
 
     @property
     def agents(self) -> Mapping[str, BaseAgent]:

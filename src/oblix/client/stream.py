@@ -53,10 +53,10 @@ class Stream:
         except OblixError as error:
             self._error = error
             raise
-        if isinstance(event, Reply):
-            self._reply = event
-            raise StopAsyncIteration
-        return event
+        if isinstance(event, str | Reset):
+            return event
+        self._reply = event
+        raise StopAsyncIteration
 
     async def reply(self) -> Reply:
         """The whole reply; reads what is left of the stream. A stream that failed fails here again."""

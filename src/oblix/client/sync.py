@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import weakref
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -15,38 +16,40 @@ from oblix.client.client import OblixClient as AsyncClient
 from oblix.client.stream import Stream as AsyncStream
 from oblix.client.wishes import Wishes
 from oblix.errors import ConfigurationError, OblixError
+from oblix.models.base import Model
 from oblix.types.chunk import Reset
 from oblix.types.decision import Decision
 from oblix.types.ids import ModelType
 from oblix.types.reply import Reply
 from oblix.types.spec import ModelSpec
 
+A = TypeVar("A")
 T = TypeVar("T")
+GRACE = 2.0  # seconds that the end of a program waits for what is still open
 
 
 class _Loop:
     """An event loop on a daemon thread, from the first call on."""
 
     def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._leave = asyncio.Event()
+        self._process = 0
         self._lock = threading.Lock()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end and give the result; Ctrl-C cancels the work.
 
         Raises:
-            ConfigurationError: Called on an event loop, which it would block.
+            ConfigurationError: Called on an event loop, which it would block, or after a fork.
         """
         try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            pass
-        else:
+            loop = self._start()
+        except ConfigurationError:
             work.close()
-            raise ConfigurationError(
-                "oblix.sync blocks, and this is an event loop.", hint="Use `oblix.OblixClient` with `await` here."
-            )
-        future = asyncio.run_coroutine_threadsafe(work, self._start())
+            raise
+        future = asyncio.run_coroutine_threadsafe(work, loop)
         try:
             return future.result()
         except KeyboardInterrupt:
@@ -54,27 +57,42 @@ class _Loop:
             raise
 
     def _start(self) -> asyncio.AbstractEventLoop:
+        if asyncio._get_running_loop() is not None:
+            raise ConfigurationError(
+                "oblix.sync blocks, and this is an event loop.", hint="Use `oblix.OblixClient` with `await` here."
+            )
+        if self._thread is not None and self._process != os.getpid():
+            raise ConfigurationError(
+                "This client was made before a fork, and belongs to the parent process.",
+                hint="Make a client in each process.",
+            )
         with self._lock:
             if self._loop is None:
-                loop = self._loop = asyncio.new_event_loop()
-                threading.Thread(target=_serve, args=(loop,), name="oblix-sync", daemon=True).start()
+                self._process = os.getpid()
+                started = threading.Event()
+                self._thread = threading.Thread(target=self._serve, args=(started,), name="oblix-sync", daemon=True)
+                self._thread.start()
+                started.wait()
+            assert self._loop is not None
             return self._loop
 
+    def _serve(self, started: threading.Event) -> None:
+        asyncio.run(self._live(started))
+
+    async def _live(self, started: threading.Event) -> None:
+        self._loop, self._leave = asyncio.get_running_loop(), asyncio.Event()
+        started.set()
+        await self._leave.wait()
+
     def stop(self) -> None:
-        """Let the thread end after what is still open has been closed."""
+        """Let the thread end after what is still open has been closed; that is waited for, though not for long."""
         with self._lock:
             loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.call_soon_threadsafe(loop.stop)
-
-
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-        loop.run_until_complete(loop.shutdown_asyncgens())
-    finally:
-        loop.close()
+        if loop is None or self._process != os.getpid():
+            return
+        loop.call_soon_threadsafe(self._leave.set)
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(GRACE)
 
 
 class Stream:
@@ -106,6 +124,11 @@ class Stream:
         return self._loop.run(self._inner.reply())
 
 
+async def _later(work: Callable[[A], T], argument: A) -> T:
+    """On the loop's thread, where nobody else looks at the same things."""
+    return work(argument)
+
+
 class OblixClient:
     """As `oblix.OblixClient`, without `await`. Safe to use from several threads."""
 
@@ -135,7 +158,11 @@ class OblixClient:
 
     def hook_agent(self, agent: BaseAgent) -> bool:
         """See `oblix.OblixClient.hook_agent`."""
-        return self._client.hook_agent(agent)
+        return self._run(_later(self._client.hook_agent, agent))
+
+    def hook(self, model: Model) -> None:
+        """See `oblix.OblixClient.hook`."""
+        self._run(_later(self._client.hook, model))
 
     def execute(  # noqa: PLR0913  the signature is settled (contract.md)
         self,

@@ -139,9 +139,7 @@ def _votes(facts: Facts, place: str) -> list[Reason]:
 
 def _complexity(facts: Facts, field: Field, tier: int) -> Reason:
     kind = complexity.word(facts.asked.complexity.score)
-    return Reason(
-        "complexity", f"{kind} prompt ({facts.asked.complexity.score:.2f}), tier {tier} of {max(field.tiers.values())}"
-    )
+    return Reason("complexity", f"{kind} prompt ({facts.asked.complexity.score:.2f}), tier {tier} of {field.highest}")
 
 
 _BEHIND = {

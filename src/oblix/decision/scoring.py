@@ -21,20 +21,23 @@ class Field:
 
     Attributes:
         tiers: Model id → tier, dense from 1.
+        highest: The highest of them, 1 where there is none.
         required: The tier that the prompt asks for.
         votes: Net votes for the edge; below 0 they speak for the cloud.
     """
 
     tiers: dict[str, int]
+    highest: int
     required: int
     votes: float
     slowest: float
     dearest: float
+    network_is_down: bool
 
     @property
     def span(self) -> int:
         """Steps between the lowest and the highest tier, at least 1."""
-        return max(1, max(self.tiers.values(), default=1) - 1)
+        return max(1, self.highest - 1)
 
 
 def survey(facts: Facts, left: Sequence[ModelFacts], policy: Policy) -> Field:
@@ -48,13 +51,11 @@ def survey(facts: Facts, left: Sequence[ModelFacts], policy: Policy) -> Field:
         place = report.vote or report.lean
         if place is not None:
             votes += (1.0 if report.vote else LEAN) * (1 if place == "edge" else -1)
-    return Field(
-        tiers,
-        required,
-        votes,
-        max((model.health.seconds or 0.0 for model in left), default=0.0),
-        max((estimated_cost(facts, model) or 0.0 for model in left), default=0.0),
-    )
+    slowest = dearest = 0.0
+    for model in left:
+        slowest = max(slowest, model.health.seconds or 0.0)
+        dearest = max(dearest, estimated_cost(facts, model) or 0.0)
+    return Field(tiers, highest, required, votes, slowest, dearest, facts.network_is_down)
 
 
 def _tiers(left: Sequence[ModelFacts]) -> dict[str, int]:
@@ -101,7 +102,7 @@ def health(facts: Facts, model: ModelFacts, policy: Policy, field: Field) -> flo
 
 def network(facts: Facts, model: ModelFacts, policy: Policy, field: Field) -> float:
     """While the network seems down, cloud models go to the end of the plan, where they are tried once more."""
-    return OUT_OF_REACH if not model.spec.is_edge and facts.network_is_down else 0.0
+    return OUT_OF_REACH if field.network_is_down and not model.spec.is_edge else 0.0
 
 
 def preference(facts: Facts, model: ModelFacts, policy: Policy, field: Field) -> float:

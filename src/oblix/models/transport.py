@@ -244,7 +244,7 @@ class Transport:
         for session in lanes:
             connector = session.connector
             session.detach()
-            if connector is None:
+            if connector is None or _runs_elsewhere(connector._loop):
                 continue
             if connector._loop.is_closed():
                 kept = [protocol for row in connector._conns.values() for protocol, _ in row]
@@ -259,6 +259,11 @@ def _proxy_of(url: str) -> str | None:
 
     parts = urlsplit(url)
     return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+
+
+def _runs_elsewhere(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the loop is busy on another thread, which alone may touch its connections."""
+    return loop.is_running() and asyncio._get_running_loop() is not loop
 
 
 def _drop(transport: Any) -> None:

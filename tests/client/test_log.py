@@ -1,0 +1,284 @@
+"""What is written down, when, and what happens when it cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+import pytest
+
+from oblix import ConfigurationError, InvalidRequest, KeyMissing, OblixClient
+from oblix.decision.decide import decide
+from oblix.decision.facts import Facts
+from oblix.decision.policy import policy
+from oblix.storage import sqlite
+from oblix.testing import Block, Fail, Wait, run
+from oblix.types.request import Request
+
+from .hooked import Says, client_with, cloud, edge, now
+from .outside import program
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "log" / "oblix.db"
+
+
+def rows(file: Path, table: str) -> list[dict[str, Any]]:
+    """What another program reads out of the file; the standard library's SQLite is one."""
+    db = sqlite3.connect(file)
+    try:
+        return [json.loads(record) for (record,) in db.execute(f"SELECT record FROM {table} ORDER BY rowid")]
+    finally:
+        db.close()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_the_decision_is_in_the_file_before_the_model_is_asked(file: Path) -> None:
+    seen: list[tuple[list[dict[str, Any]], list[dict[str, Any]]]] = []
+
+    async def look(request: Request) -> None:
+        seen.append((await asyncio.to_thread(rows, file, "decision"), await asyncio.to_thread(rows, file, "outcome")))
+
+    reply = run(client_with(edge([look, "yes"]), cloud(), store=file).execute("What is it?"))
+    ((decisions, outcomes),) = seen
+    assert decisions == [reply.decision.to_dict()]
+    assert outcomes == []
+    assert rows(file, "decision") == decisions
+    (outcome,) = rows(file, "outcome")
+    assert outcome["attempts"] == [attempt.to_dict() for attempt in reply.attempts]
+    assert outcome["metrics"] == reply.metrics
+    assert outcome["error"] is None
+
+
+def test_no_word_of_the_prompt_or_the_answer_is_in_the_file(file: Path) -> None:
+    client = client_with(edge(["xyzzy-answer"]), cloud(), store=file)
+    client.hook_agent(Says("mine", {"state": "fine"}))
+    run(client.execute("xyzzy-prompt", system="xyzzy-system", session_id="s1"))
+    everything = b"".join(each.read_bytes() for each in file.parent.iterdir())
+    assert b"xyzzy" not in everything
+
+
+def test_the_facts_in_the_file_give_the_same_decision_again(file: Path) -> None:
+    client = client_with(edge(), cloud(), cloud(name="claude:opus", key="missing"), store=file, policy="cheapest")
+    client.hook_agent(Says("mine", {"state": "fine", "target": "cloud", "metrics": {"x": 1.5}}))
+    reply = run(client.execute("Compare tea and coffee.", max_cost_usd=1.0))
+    db = apsw.Connection(str(file))
+    ((facts,),) = db.execute("SELECT facts FROM decision").fetchall()
+    db.close()
+    assert isinstance(facts, bytes)
+    assert decide(msgspec.json.decode(facts, type=Facts), policy("cheapest")) == reply.decision
+
+
+def test_failures_refusals_and_leavings_are_written_down_as_well(file: Path) -> None:
+    async def main() -> None:
+        client = client_with(edge([Fail("connect")], ["half", Block()]), cloud(key="missing"), store=file)
+        for wish in ({}, {"model_id": "openai:gpt"}):
+            with pytest.raises(Exception, match="No model"):
+                await client.execute("hi", **wish)  # type: ignore[arg-type]  # a wish by name
+        async with client.stream("hi") as stream:
+            await anext(stream)
+        await client.shutdown()
+
+    run(main())
+    failed, refused, left = rows(file, "outcome")
+    assert failed["error"]["code"] == "OBX-ALL-FAILED"
+    assert [attempt["kind"] for attempt in failed["attempts"]] == ["connect"]
+    assert refused["error"]["code"] == KeyMissing.code
+    assert refused["attempts"] == []
+    assert left["error"] is None
+    assert [attempt["outcome"] for attempt in left["attempts"]] == ["cancelled"]
+
+
+def test_why_in_plain_words(file: Path) -> None:
+    async def main() -> None:
+        client = client_with(edge("yes"), cloud("yes"), store=file)
+        with pytest.raises(InvalidRequest, match="No decision 'last' is in the log"):
+            await client.explain()
+        first = await client.execute("What is it?")
+        assert await client.explain() == "ollama:phi (edge) answered: simple prompt (0.04), tier 1 of 2."
+        await client.execute("hi", model_id="openai:gpt", request_id="mine")
+        assert (await client.explain("mine")).startswith("openai:gpt (cloud) answered: asked for by model_id")
+        assert await client.explain("last") == await client.explain("mine")
+        assert (await client.explain(first.request_id[:24].lower())).startswith("ollama:phi (edge)")
+
+    run(main())
+
+
+def test_why_after_a_failure() -> None:
+    async def main() -> None:
+        client = client_with(edge([Fail("connect", "refused")]), cloud("yes"))
+        await client.execute("What is it?")
+        assert await client.explain() == (
+            "openai:gpt answered, after ollama:phi failed (ollama:phi: refused). "
+            "First choice was ollama:phi: simple prompt (0.04), tier 1 of 2."
+        )
+
+    run(main())
+
+
+def test_the_file_is_where_oblix_home_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OBLIX_HOME", str(tmp_path / "here"))
+    client = OblixClient()
+    client.hook(edge())
+    run(client.execute("hi"))
+    assert len(rows(tmp_path / "here" / "oblix.db", "decision")) == 1
+
+
+# --- trouble ---
+
+
+@pytest.mark.parametrize("kind", ["corrupt", "a folder", "no place", "newer"])
+def test_a_file_that_cannot_be_used_costs_no_answer_and_is_told_once(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "oblix.db"
+    if kind == "corrupt":
+        file.write_bytes(b"no database at all " * 100)
+    elif kind == "a folder":
+        file.mkdir()
+    elif kind == "newer":
+        db = apsw.Connection(str(file))
+        db.execute("PRAGMA user_version = 99")
+        db.close()
+    else:
+        file = Path("/proc/no/oblix.db")
+
+    async def main() -> None:
+        client = client_with(edge("yes"), store=file)
+        replies = await asyncio.gather(*(client.execute("hi") for _ in range(5)))
+        assert {reply.response for reply in replies} == {"yes"}
+        assert (await client.execute("hi")).response == "yes"
+        with pytest.raises(InvalidRequest):
+            await client.explain()
+
+    run(main())
+    (warning,) = warnings(caplog)
+    assert warning.startswith(f"decisions are not kept: The data file {str(file)!r}")
+
+
+def test_a_file_that_is_locked_for_long_costs_two_seconds_and_no_answer(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        client = client_with(edge("yes"), store=file)
+        await client.execute("hi")
+        other = apsw.Connection(str(file))
+        other.execute("BEGIN IMMEDIATE")
+        before = now()
+        assert (await client.execute("hi")).response == "yes"
+        assert now() - before == pytest.approx(2.0, abs=0.05)
+        other.execute("ROLLBACK")
+        other.close()
+        assert (await client.execute("hi")).response == "yes"
+        await client.shutdown()
+
+    run(main())
+    (warning,) = warnings(caplog)
+    assert "locked" in warning
+    assert len(rows(file, "decision")) == 2
+
+
+def test_a_file_that_is_spoilt_under_our_hands_costs_no_answer(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        client = client_with(edge("yes"), store=file)
+        await client.execute("hi")
+        for end in ("", "-wal", "-shm"):
+            await asyncio.to_thread(Path(f"{file}{end}").write_bytes, b"\x13" * 8192)
+        for _ in range(3):
+            assert (await client.execute("hi")).response == "yes"
+        with pytest.raises((ConfigurationError, InvalidRequest)):
+            await client.explain()
+        await client.shutdown()
+
+    run(main())
+    assert len(warnings(caplog)) <= 2
+
+
+def test_a_disk_that_is_full_costs_no_answer_and_is_told_once(tmp_path: Path) -> None:
+    ran = program(
+        """
+        import asyncio, resource
+        from oblix import OblixClient
+        from oblix.testing import ScriptedModel
+
+        async def main():
+            client = OblixClient()
+            client.hook(ScriptedModel("ollama:phi", "yes"))
+            await client.execute("hi")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY))
+            for _ in range(60):
+                assert str(await client.execute("hi")) == "yes"
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            await client.execute("hi", request_id="after")
+            print(await client.explain("after"))
+
+        asyncio.run(main())
+        """,
+        tmp_path / "home",
+    )
+    assert ran.returncode == 0
+    assert ran.stdout.startswith("ollama:phi (edge) answered")
+    (warning,) = ran.stderr.splitlines()
+    assert warning.startswith("a decision could not be written down: ")
+
+
+def test_two_programs_write_into_one_file(tmp_path: Path) -> None:
+    async def one(number: int) -> None:
+        ran = await asyncio.to_thread(
+            program,
+            """
+            import asyncio
+            from oblix import OblixClient
+            from oblix.testing import ScriptedModel
+
+            async def main():
+                client = OblixClient(store="shared.db")
+                client.hook(ScriptedModel("ollama:phi", "yes"))
+                await asyncio.gather(*(client.execute("hi") for _ in range(50)))
+
+            asyncio.run(main())
+            """,
+            tmp_path,
+        )
+        assert (ran.returncode, ran.stderr) == (0, ""), number
+
+    async def both() -> None:
+        await asyncio.gather(one(1), one(2))
+
+    asyncio.run(both())
+    assert len(rows(tmp_path / "shared.db", "decision")) == 100
+    assert len(rows(tmp_path / "shared.db", "outcome")) == 100
+
+
+def test_opening_the_file_is_done_once_for_all_that_wait(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+
+    def counting(path: Path | str) -> apsw.Connection:
+        opened.append(path)
+        return sqlite.open_file(path)
+
+    monkeypatch.setattr("oblix.storage.decisions.open_file", counting)
+
+    async def main() -> None:
+        client = client_with(edge([Wait(1.0), "yes"]), store=file)
+        first = asyncio.create_task(client.execute("hi"))
+        await asyncio.sleep(0)
+        rest = [asyncio.create_task(client.execute("hi")) for _ in range(20)]
+        await asyncio.sleep(0)
+        first.cancel()
+        assert {reply.response for reply in await asyncio.gather(*rest)} == {"yes"}
+        await client.shutdown()
+
+    run(main())
+    assert opened == [file]
+    assert len(rows(file, "outcome")) >= 20
