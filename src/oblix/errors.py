@@ -6,13 +6,14 @@
     ├── InvalidRequest          a wish or an argument that cannot be honoured (also a ValueError)
     ├── ConfigurationError      a setting, a file or an extra that is missing or wrong (also a ValueError)
     ├── UnknownModel            the model asked for is not hooked
-    ├── Vetoed                  an agent refused the request
-    ├── PrivacyViolation        a private prompt has no model at home that may answer
-    ├── ContextOverflow         the prompt does not fit the window of any allowed model
-    ├── BudgetExceeded          the cost limit of the request excludes every model
-    ├── NoRoute                 no hooked model may answer, for several reasons
+    ├── NoRoute                 no hooked model may answer
+    │   ├── Vetoed              an agent refused the request
+    │   ├── PrivacyViolation    a private prompt has no model at home that may answer
+    │   ├── ContextOverflow     the prompt does not fit the window of any allowed model
+    │   ├── BudgetExceeded      the cost limit of the request excludes every model
+    │   └── KeyMissing          what could answer needs a key that was not given, or was refused
     ├── AllModelsFailed         every allowed model was tried and failed
-    ├── DeadlineExceeded        the call ran into its deadline
+    ├── DeadlineExceeded        the call ran into its deadline (also a TimeoutError)
     ├── StreamBroken            a stream failed after its first token
     └── AttemptFailed           one attempt on one model failed; `kind` says how
 

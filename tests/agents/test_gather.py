@@ -251,6 +251,54 @@ def test_who_blocks_the_loop_is_named_in_the_log(caplog: pytest.LogCaptureFixtur
     )
 
 
+@pytest.mark.parametrize("after", [0.0, 0.05], ids=["at the end", "then hangs"])
+def test_who_blocks_in_the_middle_is_named_too(after: float, caplog: pytest.LogCaptureFixture) -> None:
+    class Late(Witness):
+        async def check(self, **kwargs: Any) -> Mapping[str, Any]:
+            await asyncio.sleep(0.01)
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualClockLoop)
+            loop.advance(0.2)
+            await asyncio.sleep(after and 1e9)
+            return GOOD
+
+    run(ask(panel(Late("late"))))
+    (record,) = caplog.records
+    assert "agent 'late' blocked the event loop for 200 ms" in record.getMessage()
+
+
+def test_who_waits_while_somebody_else_blocks_is_not_blamed(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualClockLoop)
+        loop.call_later(0.01, loop.advance, 0.4)
+        await ask(panel(Witness("innocent", after=0.05)))
+
+    run(main())
+    assert caplog.records == []
+
+
+def test_a_check_that_is_no_coroutine_abstains_like_any_slip() -> None:
+    class Plain(Witness):
+        def check(self, **kwargs: Any) -> Mapping[str, Any]:  # type: ignore[override]  # wrong on purpose
+            return GOOD
+
+    assert "check() raised TypeError" in run(ask(panel(Plain("plain"))))[0]["plain"].reason
+
+
+def test_what_a_check_catches_and_raises_is_its_own_business() -> None:
+    class Careful(Witness):
+        async def check(self, **kwargs: Any) -> Mapping[str, Any]:
+            try:
+                async with asyncio.timeout(0.02):
+                    await asyncio.sleep(1e9)
+            except TimeoutError:
+                return {"state": "gave up in time"}
+            raise AssertionError
+
+    assert run(ask(panel(Careful("careful"))))[0]["careful"].state == "gave up in time"
+
+
 def test_who_merely_waits_is_not(caplog: pytest.LogCaptureFixture) -> None:
     run(ask(panel(Witness("slow", after=0.0999), Witness("hangs", after=1e9))))
     assert caplog.records == []

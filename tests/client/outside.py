@@ -15,7 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-STRICT = ("-W", "error", "-X", "dev")
+STRICT = ("-W", "error")
+DEV = ("-W", "error", "-X", "dev")  # also tells of what was not closed
 
 
 def program(

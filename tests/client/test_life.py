@@ -16,7 +16,7 @@ from oblix.agents import ConnectivityAgent, ResourceMonitor
 from oblix.testing import Wait
 
 from .hooked import client_with, edge
-from .outside import program, small_server
+from .outside import DEV, program, small_server
 
 # In this mode asyncio also tells of every step that took longer than 100 ms, which on a busy machine is anybody's.
 SETUP = """
@@ -43,7 +43,7 @@ def url() -> Iterator[str]:
 
 def quiet(text: str, home: Path, url: str) -> str:
     """What a program prints that ends well and says nothing on stderr, with every warning on."""
-    ran = program(SETUP + text, home, url)
+    ran = program(SETUP + text, home, url, flags=DEV)
     assert (ran.stderr, ran.returncode) == ("", 0)
     return ran.stdout
 

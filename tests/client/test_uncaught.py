@@ -16,7 +16,6 @@ START = """
     client = OblixClient(store=":memory:")
     client.hook(ScriptedModel("ollama:phi", [Fail("connect", "connection refused", hint="Start it with `ollama serve`.")]))
 """
-PLAIN = ("-W", "error")
 
 
 def test_a_program_ends_in_our_lines_with_the_hint_last(tmp_path: Path) -> None:
@@ -29,7 +28,6 @@ def test_a_program_ends_in_our_lines_with_the_hint_last(tmp_path: Path) -> None:
     asyncio.run(main())
 """,
         tmp_path / "home",
-        flags=PLAIN,
     )
     assert ran.returncode == 1
     assert ran.stdout == ""
@@ -54,7 +52,6 @@ def test_it_is_shown_when_a_stream_broke_as_well(tmp_path: Path) -> None:
     asyncio.run(main())
 """,
         tmp_path / "home",
-        flags=PLAIN,
     )
     assert (ran.returncode, ran.stdout) == (1, "half\n")
     first, where, hint = ran.stderr.splitlines()
@@ -72,7 +69,6 @@ def test_a_wrong_setting_outside_of_any_loop_is_short_too(tmp_path: Path) -> Non
         ResourceMonitor(custom_thresholds={"cpu_treshold": 1})
         """,
         tmp_path / "home",
-        flags=PLAIN,
     )
     assert ran.returncode == 1
     lines = ran.stderr.splitlines()
@@ -96,7 +92,6 @@ def test_a_hook_of_the_users_own_is_left_alone(tmp_path: Path) -> None:
     asyncio.run(client.execute("hi"))
 """,
             tmp_path / "home",
-            flags=PLAIN,
         )
         assert (ran.returncode, ran.stdout, ran.stderr) == (1, "mine: AllModelsFailed True\n", "")
 
@@ -120,7 +115,7 @@ def test_development_mode_shows_everything(tmp_path: Path) -> None:
     ids=["theirs", "asyncio's"],
 )
 def test_other_errors_look_as_always(code: str, tmp_path: Path) -> None:
-    ran = program(START + f"    {code}\n", tmp_path / "home", flags=PLAIN)
+    ran = program(START + f"    {code}\n", tmp_path / "home")
     assert ran.returncode == 1
     assert ran.stderr.startswith("Traceback (most recent call last):")
 
@@ -136,7 +131,6 @@ def test_an_error_that_the_user_chained_keeps_its_chain(tmp_path: Path) -> None:
         raise OblixError("raised by hand") from cause
 """,
         tmp_path / "home",
-        flags=PLAIN,
     )
     assert "KeyError: 'theirs'" in ran.stderr
     assert "direct cause" in ran.stderr
@@ -153,7 +147,6 @@ def test_an_error_during_the_handling_of_another_shows_both(tmp_path: Path) -> N
         asyncio.run(client.execute("hi"))
 """,
         tmp_path / "home",
-        flags=PLAIN,
     )
     assert ran.returncode == 1
     assert ran.stderr.rstrip().endswith("hint: Start it with `ollama serve`.")
@@ -171,7 +164,6 @@ def test_many_errors_at_once_keep_pythons_words(tmp_path: Path) -> None:
     asyncio.run(main())
 """,
         tmp_path / "home",
-        flags=PLAIN,
     )
     assert ran.returncode == 1
     assert "ExceptionGroup" in ran.stderr

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
-import importlib
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any
 
-import aiohttp
-import aiohttp.http_exceptions
 import pytest
-from multidict import CIMultiDict, CIMultiDictProxy
-from yarl import URL
 
 from oblix.errors import AttemptFailed, FailureKind
-from oblix.models.transport import MAX_ERROR_BODY, Answer, Permit, Transport, _foreign, _translate
+from oblix.models.transport import MAX_ERROR_BODY, Answer, Permit, Transport
 from oblix.types.spec import ModelSpec, Place
 
 from .asking import KEY, lanes, run
@@ -197,92 +190,6 @@ def test_a_look_up_that_hangs_is_a_connection_that_takes_too_long(monkeypatch: p
         release.set()
 
 
-@pytest.mark.parametrize("private", [True, False], ids=["private", "not private"])
-def test_the_edge_refuses_a_name_that_leads_away(monkeypatch: pytest.MonkeyPatch, private: bool) -> None:
-    names(monkeypatch, box_lan=("8.8.8.8",))
-    failure = failure_of(OK, host="box.lan", private=private)
-    assert failure.kind is K.POLICY
-    assert "away from home" in failure.message
-    assert "place='cloud'" in (failure.hint or "")
-
-
-def test_the_edge_takes_the_address_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of several addresses, only those at home are tried."""
-    names(monkeypatch, box_lan=("8.8.8.8", "127.0.0.1"))
-    assert outcome(OK, host="box.lan", private=True)[0] == b'{"ok": true}'
-
-
-@pytest.mark.parametrize(
-    "host", ["8.8.8.8", "[2606:4700::1111]", "[::ffff:8.8.8.8]", "134744072", "8.526344", "0.0.0.0"]
-)
-def test_the_edge_refuses_an_address_away_however_it_is_written(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
-    """About an address no resolver is asked, so that the guard stands before the socket itself (`134744072` is 8.8.8.8)."""
-    dialled: list[object] = []
-    monkeypatch.setattr(asyncio.BaseEventLoop, "sock_connect", lambda *given: dialled.append(given), raising=False)
-    failure = failure_of(OK, host=host)
-    assert failure.kind is K.POLICY or "not a canonical IPv4 address" in failure.message
-    assert dialled == []
-
-
-def test_the_edge_ignores_proxies_and_the_cloud_honours_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A private prompt must not pass through somebody's proxy; a cloud may only be reachable through one."""
-
-    async def main() -> None:
-        async with lanes() as transport, Upstream(OK) as proxy, Upstream(OK) as server:
-            for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-                monkeypatch.setenv(name, proxy.url)
-            await send(transport, server.url)
-            assert (len(server.requests), len(proxy.requests)) == (1, 0)
-            await send(transport, server.url, "cloud")
-            assert (len(server.requests), len(proxy.requests)) == (1, 1)
-            assert proxy.requests[0].line == f"POST {server.url}/v1 HTTP/1.1"
-            await transport.close()
-            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-            await send(transport, server.url, "cloud")
-            assert (len(server.requests), len(proxy.requests)) == (2, 1)
-
-    run(main())
-
-
-def test_a_dead_proxy_stops_only_the_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        async with lanes() as transport:
-            async with Upstream() as dead:
-                monkeypatch.setenv("HTTP_PROXY", dead.url)
-            async with Upstream(OK) as server:
-                assert (await send(transport, server.url))[0] == 200
-                with pytest.raises(AttemptFailed) as failed:
-                    await send(transport, server.url, "cloud")
-                assert failed.value.kind is K.CONNECT
-                assert len(server.connections) == 1
-
-    run(main())
-
-
-def test_a_login_in_netrc_does_not_get_in_the_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It would clash with our `Authorization`, or worse, replace it."""
-    netrc = tmp_path / "netrc"
-    netrc.write_text("default login me password secret\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    for place in ("edge", "cloud"):
-        found, upstream = outcome(OK, place=place)
-        assert found == b'{"ok": true}'
-        assert upstream.requests[0].headers["authorization"] == f"Bearer {KEY}"
-
-
-def test_two_lanes_never_share_a_connection() -> None:
-    """Each lane uses its own connection again."""
-
-    async def main() -> None:
-        async with lanes() as transport, Upstream(OK) as upstream:
-            for place in ("edge", "cloud", "edge", "cloud"):
-                await send(transport, upstream.url, place)
-            assert len(upstream.connections) == 2
-            assert len(upstream.requests) == 4
-
-    run(main())
-
-
 def test_no_cookie_is_kept() -> None:
     async def main() -> None:
         async with lanes() as transport, Upstream([whole(b"{}", set_cookie="session=1")]) as upstream:
@@ -433,67 +340,6 @@ def test_an_address_that_cannot_be(base: str) -> None:
             assert failed.value.kind is K.BAD_REQUEST
 
     run(main())
-
-
-def foreign_classes() -> list[type[BaseException]]:
-    """Every exception that aiohttp and the system can raise at us: the whole tree below what we catch."""
-    importlib.import_module("aiohttp.client_exceptions")
-    seen: dict[type[BaseException], None] = {}
-    todo: list[type[BaseException]] = [*_foreign()]
-    while todo:
-        kind = todo.pop()
-        if kind not in seen and kind.__module__.split(".")[0] in ("aiohttp", "builtins", "ssl", "socket"):
-            seen[kind] = None
-            todo += kind.__subclasses__()
-    return list(seen)
-
-
-def made(kind: Any) -> BaseException:
-    """One of them, as its library would make it."""
-    key = aiohttp.client_reqrep.ConnectionKey("x.example", 443, True, True, None, None, None)
-    url = URL("http://x.example")
-    error: BaseException
-    if issubclass(kind, aiohttp.InvalidURL):
-        error = kind(url)
-    elif issubclass(kind, aiohttp.client_exceptions.UnixClientConnectorError):
-        error = kind("/x.sock", key, OSError(errno.ENOENT, "said"))
-    elif issubclass(kind, aiohttp.ClientConnectorCertificateError):
-        error = kind(key, ssl.CertificateError("said"))
-    elif issubclass(kind, aiohttp.ClientConnectorError):
-        error = kind(key, OSError(errno.ECONNREFUSED, "said"))
-    elif issubclass(kind, aiohttp.ClientResponseError):
-        info = aiohttp.RequestInfo(url, "POST", CIMultiDictProxy(CIMultiDict()), url)
-        error = kind(info, (), status=400, message="said")
-    else:
-        error = kind.__new__(kind)
-    return error
-
-
-@pytest.mark.parametrize("answered", [False, True], ids=["before the headers", "after the headers"])
-@pytest.mark.parametrize("kind", foreign_classes(), ids=lambda kind: kind.__name__)
-def test_no_foreign_exception_is_unknown(kind: type[BaseException], answered: bool) -> None:
-    """The whole foreign tree has a kind of ours, and never the one that stands for our own slips."""
-    failure = _translate(made(kind), spec_at("http://x.example"), answered=answered)
-    assert failure.kind is not K.INTERNAL, failure
-
-
-@pytest.mark.parametrize(
-    ("number", "kind"),
-    [
-        (errno.ECONNREFUSED, K.CONNECT),
-        (errno.ECONNRESET, K.CONNECT),
-        (errno.ETIMEDOUT, K.TIMEOUT_CONNECT),
-        (errno.ENETUNREACH, K.LOCAL_NETWORK),
-        (errno.EHOSTUNREACH, K.LOCAL_NETWORK),
-        (errno.ENETDOWN, K.LOCAL_NETWORK),
-        (errno.EADDRNOTAVAIL, K.LOCAL_NETWORK),
-    ],
-    ids=lambda value: str(value) if isinstance(value, FailureKind) else errno.errorcode[value],
-)
-def test_why_no_connection_came_about(number: int, kind: FailureKind) -> None:
-    key = aiohttp.client_reqrep.ConnectionKey("x.example", 80, False, True, None, None, None)
-    error = aiohttp.ClientConnectorError(key, OSError(number, "said"))
-    assert _translate(error, spec_at("http://x.example"), answered=False).kind is kind
 
 
 def test_leaving_without_closing_is_quiet(recwarn: pytest.WarningsRecorder) -> None:

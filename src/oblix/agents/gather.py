@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Generator, Iterable
+from functools import partial
 from typing import Any
 
 from oblix.agents.base import BaseAgent
@@ -122,25 +123,55 @@ class Panel:
 
 
 async def _check(agent: BaseAgent, deadline: float, context: dict[str, Any]) -> AgentReport:
-    clock = asyncio.get_running_loop().time
-    started = clock()
+    steps = _Steps(_call(agent, context))
     try:
-        found = await agent.check(**context)
+        found = await steps
     except Exception as error:  # noqa: BLE001  the door to users' code
         _log.exception("agent %r raised in check(); it abstains", agent.name)
         return _abstain(agent, f"check() raised {type(error).__name__}: {error}")
     finally:
-        took = clock() - started
-        if took > 1.5 * deadline and not _being_cancelled():
+        if steps.longest > 1.5 * deadline:
             _log.warning(
                 "agent %r blocked the event loop for %.0f ms; use await, or a thread, in check()",
                 agent.name,
-                took * 1000,
+                steps.longest * 1000,
             )
     try:
         return AgentReport.parse(found)
     except ValueError as error:
         return _abstain(agent, str(error))
+
+
+async def _call(agent: BaseAgent, context: dict[str, Any]) -> object:
+    return await agent.check(**context)
+
+
+class _Steps:
+    """Awaits a coroutine, and measures the longest time for which it kept the loop to itself.
+
+    The time from beginning to end would not tell: on a loop that somebody else blocks, or a machine that is overloaded, a check that
+    merely waited takes as long.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, object]) -> None:
+        self._work = work
+        self.longest = 0.0
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        clock = asyncio.get_running_loop().time
+        step = partial(self._work.send, None)
+        while True:
+            began = clock()
+            try:
+                waits_for = step()
+            except StopIteration as end:
+                return end.value
+            finally:
+                self.longest = max(self.longest, clock() - began)
+            try:
+                step = partial(self._work.send, (yield waits_for))
+            except BaseException as error:  # noqa: BLE001  handed on to the coroutine
+                step = partial(self._work.throw, error)
 
 
 def _peek(agent: BaseAgent) -> AgentReport | None:
@@ -149,11 +180,6 @@ def _peek(agent: BaseAgent) -> AgentReport | None:
     except Exception:  # noqa: BLE001  the door to users' code
         _log.exception("agent %r raised in peek(); it is asked in full", agent.name)
         return None
-
-
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def _initialize(agent: BaseAgent) -> str | None:

@@ -85,13 +85,13 @@ class _Loop:
         await self._leave.wait()
 
     def stop(self) -> None:
-        """Let the thread end after what is still open has been closed; that is waited for, though not for long."""
+        """Let the thread end after what is still open has been closed; that is waited for, though not for long, nor on an event loop."""
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is None or self._process != os.getpid():
             return
         loop.call_soon_threadsafe(self._leave.set)
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is not None and asyncio._get_running_loop() is None:
             self._thread.join(GRACE)
 
 

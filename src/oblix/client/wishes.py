@@ -219,7 +219,7 @@ def _messages(
             raise InvalidRequest("The prompt is empty.", hint="Say what is asked; nothing was sent.")
         parts: tuple[Part, ...] = (Text(prompt), *(_image(image) for image in images))
         messages.append(Message("user", parts if images else prompt))
-    if not any(message.role != "system" for message in messages):
+    if prompt is None and all(message.role == "system" for message in messages):
         raise InvalidRequest("Nothing is asked.", hint="Pass a prompt, or messages=[…].")
     return tuple(messages)
 

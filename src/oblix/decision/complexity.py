@@ -111,11 +111,11 @@ def _count_words(prompt: str) -> int:
 
 def _shape(text: str, words: int, turns: int, tools: int, plain: bool) -> list[tuple[str, float]]:
     """What length, form and company of the prompt add. A question is small only if it is `plain`: no sign says otherwise."""
-    extras = [
-        (f"{words} words", min(0.35, words / 400)),
-        (f"{turns} turns", min(0.1, 0.01 * max(0, turns - 4))),
-        (f"{tools} tools", min(0.15, 0.05 * tools)),
-    ]
+    extras = [(f"{words} words", min(0.35, words / 400))]
+    if turns > 4:
+        extras.append((f"{turns} turns", min(0.1, 0.01 * (turns - 4))))
+    if tools:
+        extras.append((f"{tools} tools", min(0.15, 0.05 * tools)))
     if words < _SHORT and plain:
         if _FACT.match(text):
             extras.append(("asks for a fact", -0.12))

@@ -1,0 +1,214 @@
+"""The public API as type checkers see it: checked by mypy and pyright, never run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, assert_type
+
+from oblix import (
+    AgentReport,
+    AllModelsFailed,
+    BaseAgent,
+    Candidate,
+    Decision,
+    FailureKind,
+    Image,
+    Message,
+    ModelSpec,
+    ModelType,
+    OblixClient,
+    OblixError,
+    Price,
+    Reason,
+    Reply,
+    Reset,
+    Stream,
+    StreamBroken,
+    Text,
+    Tool,
+    ToolCall,
+    __version__,
+)
+from oblix.agents import ConnectivityAgent, ResourceMonitor
+from oblix.sync import OblixClient as SyncClient
+from oblix.sync import Stream as SyncStream
+from oblix.testing import Block, Cut, Enter, Fail, ScriptedModel, VirtualClockLoop, Wait, run
+from oblix.types.attempt import Attempt
+from oblix.types.request import Request
+
+
+async def hooks() -> None:
+    client = OblixClient("key", "localhost", 4321, config_path=None, policy="balanced", store=Path("x.db"))
+    assert_type(await client.hook_model(ModelType.OLLAMA, "phi"), bool)
+    assert_type(
+        await client.hook_model("openai", "gpt", endpoint="http://x", api_key="k", tier=2, price=(1.0, 2.0)), bool
+    )
+    assert_type(client.hook_agent(ResourceMonitor(custom_thresholds={"cpu_threshold": 90})), bool)
+    assert_type(client.hook_agent(ConnectivityAgent(latency_threshold=100.0, check_interval=15)), bool)
+    assert_type(client.hook(ScriptedModel("ollama:phi")), None)
+    assert_type(client.list_models(), dict[str, list[str]])
+    assert_type(client.get_model(ModelType.OLLAMA, "phi"), ModelSpec | None)
+    assert_type(client.models, Mapping[str, ModelSpec])
+    assert_type(client.agents, Mapping[str, BaseAgent])
+    assert_type(await client.get_resource_metrics(), dict[str, Any])
+    assert_type(await client.get_connectivity_metrics(), dict[str, Any])
+    assert_type(await client.shutdown(), None)
+    async with OblixClient() as inner:
+        assert_type(inner, OblixClient)
+
+
+async def asks(client: OblixClient) -> None:
+    reply = await client.execute(
+        "hi",
+        "ollama:phi",
+        temperature=0.5,
+        max_tokens=9,
+        request_id="r1",
+        display_metrics=True,
+        session_id="s1",
+        stream=True,
+        deadline=None,
+        messages=[Message("user", "hi"), {"role": "assistant", "content": "ho"}],
+        system="be brief",
+        tools=[Tool("look"), {"name": "see"}],
+        tool_choice="auto",
+        response_format={"type": "object"},
+        images=[b"", "x.png", Path("x.png")],
+        stop="end",
+        seed=1,
+        top_p=0.9,
+        private=True,
+        tags=("a",),
+        max_cost_usd=0.1,
+        policy="best",
+        fallback=True,
+        on_break="restart",
+        logprobs=2,
+        provider_options={"keep_alive": "1m"},
+    )
+    assert_type(reply, Reply)
+    assert_type(reply.response, str)
+    assert_type(reply.model_id, str)
+    assert_type(reply["model_id"], Any)
+    assert_type(reply.metrics, Mapping[str, Any])
+    assert_type(reply.agent_checks, Mapping[str, AgentReport])
+    assert_type(reply.decision, Decision)
+    assert_type(reply.attempts, tuple[Attempt, ...])
+    assert_type(reply.session_id, str | None)
+    assert_type(reply.finish_reason, str)
+    assert_type(reply.tool_calls, tuple[ToolCall, ...])
+    assert_type(reply.to_dict(), dict[str, Any])
+    assert_type(reply.why(), str)
+    for name, report in reply["agent_checks"].items():
+        print(name, report.get("state"))
+    decision = await client.route("hi", model_id="ollama:phi", private=True)
+    assert_type(decision, Decision)
+    assert_type(decision.chosen, str | None)
+    assert_type(decision.plan, tuple[str, ...])
+    assert_type(decision.candidates, tuple[Candidate, ...])
+    assert_type(decision.reasons, tuple[Reason, ...])
+    assert_type(await client.explain(), str)
+
+
+async def streams(client: OblixClient) -> None:
+    stream = client.stream("hi", on_break="restart")
+    assert_type(stream, Stream)
+    async with stream as s:
+        assert_type(s, Stream)
+        async for piece in s:
+            assert_type(piece, str | Reset)
+        assert_type(await s.reply(), Reply)
+
+
+def blocks() -> None:
+    with SyncClient(policy="private") as client:
+        assert_type(client, SyncClient)
+        assert_type(client.hook_model("ollama", "phi"), bool)
+        assert_type(client.execute("hi", private=True), Reply)
+        assert_type(client.route("hi"), Decision)
+        assert_type(client.explain(), str)
+        with client.stream("hi") as s:
+            assert_type(s, SyncStream)
+            for piece in s:
+                assert_type(piece, str | Reset)
+            assert_type(s.reply(), Reply)
+
+
+class Budget(BaseAgent):
+    """An agent as a user writes one: dicts are welcome."""
+
+    async def check(self, **kwargs: Any) -> dict[str, Any]:
+        return {"proceed": True, "target": "local"}
+
+
+class Night(BaseAgent):
+    """Reports are, too."""
+
+    fail_closed = True
+
+    async def initialize(self) -> bool:
+        return await super().initialize()
+
+    async def check(self, **kwargs: Any) -> AgentReport:
+        return AgentReport(True, "quiet", "cloud", "it is late", metrics={"hour": 23})
+
+    def notice(self, attempt: Attempt) -> None:
+        assert_type(attempt.outcome == "ok", bool)
+
+
+class Own(ResourceMonitor):
+    """So are descendants of ours."""
+
+    async def check(self, **kwargs: Any) -> AgentReport:
+        return await super().check(**kwargs)
+
+
+def reports(report: AgentReport) -> None:
+    assert_type(report["state"], Any)
+    assert_type(report.proceed, bool)
+    assert_type(report.metrics, Mapping[str, Any])
+
+
+def errors(error: OblixError) -> None:
+    assert_type(error.code, str)
+    assert_type(error.hint, str | None)
+    assert_type(error.decision, Decision | None)
+    assert_type(error.attempts, tuple[Attempt, ...])
+    assert_type(error.request_id, str | None)
+    assert_type(error.cause, BaseException | None)
+    if isinstance(error, StreamBroken):
+        assert_type(error.text, str)
+        assert_type(error.kind, FailureKind)
+    if isinstance(error, AllModelsFailed):
+        assert_type(error.message, str)
+
+
+def values() -> None:
+    version: str = __version__
+    print(version)
+    assert_type(Price(1.0, 2.0, "caller").cost(1, 2), float)
+    assert_type(Message("user", (Text("a"), Image("image/png", "x"))).text, str)
+
+
+def test_tools(request: Request) -> None:
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, VirtualClockLoop):
+            loop.advance(1.0)
+        return 1
+
+    async def later(request: Request) -> None:
+        assert_type(request.prompt, str)
+
+    assert_type(run(main()), int)
+    model = ScriptedModel(
+        "ollama:phi",
+        "a text",
+        ["a", Wait(1.0), Enter("load"), Fail("connect"), Fail(FailureKind.AUTH), Cut(), Block(), later, KeyError()],
+        place="cloud",
+    )
+    assert_type(model.requests, list[Request])
+    scripts: Sequence[str] = ("a", "b")
+    assert_type(ScriptedModel("ollama:phi", *scripts), ScriptedModel)
