@@ -1,5 +1,6 @@
 """Oblix: one call that runs a prompt where it should run, on this machine or in the cloud, and tells you why."""
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from oblix.types.messages import Image, Message, Text, Tool, ToolCall
     from oblix.types.reply import Reply
     from oblix.types.spec import ModelSpec, Price
+
+# A library is silent until its application asks for its log.
+logging.getLogger("oblix").addHandler(logging.NullHandler())
 
 # Loaded when first asked for: `import oblix` and `oblix --help` cost next to nothing, and no agent is loaded for a type alone.
 _HOMES = {

@@ -170,9 +170,10 @@ class AllModelsFailed(OblixError):
 
 
 class DeadlineExceeded(OblixError, TimeoutError):
-    """The whole call took longer than its deadline (seconds)."""
+    """The whole call took longer than its deadline (seconds); `text` is what had come of the answer."""
 
     code = "OBX-DEADLINE"
+    text: str = ""
 
 
 class StreamBroken(OblixError):

@@ -15,7 +15,7 @@ from oblix.errors import ConfigurationError
 
 # Short, because a random key of 40 signs and more may begin with any three of them.
 _PLACEHOLDER = r"""(?xi)<.*> | \{\{.*\}\} | \$\{?(?-i:[A-Z][A-Z0-9_]*)\}? | \w+_api_key | api[-_ ]?key    # a gap that nobody filled in
-      | [.…]+ | x+ | (sk-((ant|proj|svcacct|api\d+)-)*)?((your|my|insert|replace|enter|put)[-_ ].{0,36} | x{3,} | (\.{3}|…|\*{3}).*)
+      | [.…]+ | x+ | (sk-((ant|proj|svcacct|api\d+)-)*)?((your|insert|replace|enter|put)[-_ ].{0,36} | x{3,} | (\.{3}|…|\*{3}).*)
       | .{0,40}(api[-_]?key|token)[-_ ]?here.{0,40}
       | changeme | change[-_]me | placeholder | dummy | none | null | todo"""
 _MODEL_KEYS = ("id", "endpoint", "tier", "place", "window", "price")
@@ -28,11 +28,21 @@ def is_placeholder(key: str | None) -> bool:
 
 def resolve_key(given: str | None, variables: tuple[str, ...], environ: Mapping[str, str] | None = None) -> str | None:
     """The key to use: the one given, else the first variable that holds one. Placeholders count as not given."""
-    environ = os.environ if environ is None else environ
+    environ = _with_dotenv(variables) if environ is None else environ
     for key in (given, *(environ.get(name) for name in variables)):
         if key is not None and not is_placeholder(key):
             return key.strip()
     return None
+
+
+def _with_dotenv(variables: tuple[str, ...]) -> Mapping[str, str]:
+    """The environment, with the keys that a `.env` in the working folder adds."""
+    if not variables or any(os.environ.get(name) for name in variables) or not Path(".env").is_file():
+        return os.environ
+    from dotenv import dotenv_values
+
+    found = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return {**found, **os.environ}
 
 
 def resolve_endpoint(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+
+import pytest
 
 from oblix import OblixClient
+from oblix.models.catalog import PriceBook
 from oblix.testing import run
 from oblix.types.request import Request
 
@@ -66,3 +70,16 @@ def test_a_model_of_nobodys_is_free_of_the_catalogue() -> None:
         assert client.list_models() == {"mine": ["own"]}
 
     run(main())
+
+
+def test_a_look_up_that_hangs_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr("oblix.models.catalog.look_up", lambda provider, name: release.wait(60))
+    book = PriceBook()
+    book.want("openai", "gpt")
+    book.wait(0.01)
+    book.wait(3600.0)  # does not
+    assert not book.is_settled()
+    release.set()
+    book._idle.wait(60)
+    assert book.is_settled()

@@ -33,14 +33,18 @@ def tried(model_id: str, outcome: str, why: str | None = None, kind: str | None 
         (
             RECORD,
             (tried("ollama:llama2", "failed", "connection refused"), tried("openai:gpt-4", "ok")),
-            "openai:gpt-4 answered, after ollama:llama2 failed (connection refused). First choice was ollama:llama2: "
-            "network: latency 900 ms, simple prompt (0.04), tier 1 of 2.",
+            (
+                "openai:gpt-4 answered, after ollama:llama2 failed (connection refused). First choice was ollama:llama2: "
+                "network: latency 900 ms, simple prompt (0.04), tier 1 of 2."
+            ),
         ),
         (
             RECORD,
             (tried("ollama:llama2", "cancelled", kind="cancelled"),),
-            "ollama:llama2 (edge) was chosen: network: latency 900 ms, simple prompt (0.04), tier 1 of 2. "
-            "Then ollama:llama2 cancelled (cancelled).",
+            (
+                "ollama:llama2 (edge) was chosen: network: latency 900 ms, simple prompt (0.04), tier 1 of 2. "
+                "Then ollama:llama2 cancelled (cancelled)."
+            ),
         ),
         (NOBODY, (), "No model could be asked: private prompts stay at home."),
     ],

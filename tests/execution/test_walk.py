@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
 from oblix.errors import AttemptFailed, DeadlineExceeded, FailureKind, StreamBroken
-from oblix.execution.run import Journey
+from oblix.execution.run import CLEAN_UP, Journey
 from oblix.models.base import Call
 from oblix.testing import Block, Cut, Fail, ScriptedModel, Wait, run
-from oblix.types.chunk import Delta, End, Progress, Reset, Usage
+from oblix.types.chunk import Chunk, Delta, End, Progress, Reset, Usage
 from oblix.types.request import Request
 
 from .walking import go, start
 
-ROUTABLE = [kind for kind in FailureKind if kind not in (FailureKind.CONTENT_FILTER, FailureKind.TIMEOUT_TOTAL)]
+FINAL = (FailureKind.CONTENT_FILTER, FailureKind.CANCELLED, FailureKind.TIMEOUT_TOTAL)
+ROUTABLE = [kind for kind in FailureKind if kind not in FINAL]
 
 
 def test_the_first_that_answers_answers() -> None:
@@ -92,14 +95,15 @@ def test_a_model_that_fails_at_once_between_two_restarts_needs_no_second_reset()
     assert "".join(walked.journey.text) == "ok"
 
 
+@pytest.mark.parametrize("kind", ["content_filter", "cancelled"])
 @pytest.mark.parametrize("before", [[], ["half"]], ids=["before", "after the first token"])
-def test_a_content_filter_is_final(before: list[str]) -> None:
-    """Asking elsewhere would evade it."""
+def test_a_filter_and_a_client_that_is_shut_down_are_final(before: list[str], kind: str) -> None:
+    """Asking elsewhere would evade the one, and serve nobody in the other."""
     spare = ScriptedModel("openai:b")
-    walked = run(go(ScriptedModel("openai:a", [*before, Fail("content_filter")]), spare, restart=True))
+    walked = run(go(ScriptedModel("openai:a", [*before, Fail(kind)]), spare, restart=True))
     assert spare.requests == []
     assert walked.journey.end is None
-    assert walked.outcomes == [("openai:a", "failed", "content_filter")]
+    assert walked.outcomes == [("openai:a", "failed", kind)]
 
 
 def test_the_deadline_of_the_call_is_final() -> None:
@@ -108,6 +112,7 @@ def test_the_deadline_of_the_call_is_final() -> None:
     walked = run(go(slow, spare, restart=True, deadline=2.5))
     assert isinstance(walked.error, DeadlineExceeded)
     assert isinstance(walked.error, TimeoutError)
+    assert walked.error.text == "half"
     assert walked.at == 2.5
     assert spare.requests == []
     assert (slow.open, slow.left) == (0, 1)
@@ -137,24 +142,67 @@ def test_a_slip_in_a_provider_is_an_attempt_that_failed(before: list[str]) -> No
 
 
 class Clumsy(ScriptedModel):
-    """A provider whose clean-up fails, or takes for ever."""
+    """A provider that slips where nobody expects it; its name says how."""
 
-    async def stream(self, request: Request, call: Call):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    async def stream(self, request: Request, call: Call) -> AsyncGenerator[Chunk]:
         self.requests.append(request)
         try:
             yield Delta("half")
-            raise AttemptFailed(FailureKind.CONNECT, "broken")
+            if "fails" in self.spec.name:
+                raise AttemptFailed(FailureKind.CONNECT, "broken")
+            yield End("stop")
         finally:
-            if self.spec.name == "slips":
+            if "slips" in self.spec.name:
                 raise KeyError("clean-up")
             await asyncio.sleep(1e6)
 
 
-@pytest.mark.parametrize("name", ["slips", "hangs"])
-def test_a_clean_up_that_goes_wrong_costs_no_answer(name: str) -> None:
+@pytest.mark.parametrize("name", ["fails-and-slips", "fails-and-hangs"])
+def test_a_clean_up_that_goes_wrong_after_a_failure_costs_no_answer(name: str) -> None:
     walked = run(go(Clumsy(f"x:{name}"), ScriptedModel("x:b", "whole"), restart=True))
-    assert walked.text.endswith("whole")
+    assert "".join(walked.journey.text) == "whole"
     assert walked.at < 400.0
+
+
+@pytest.mark.parametrize("name", ["slips", "hangs"])
+def test_a_clean_up_that_goes_wrong_after_the_answer_costs_no_answer(name: str) -> None:
+    walked = run(go(Clumsy(f"x:{name}")))
+    assert walked.text == "half"
+    assert walked.outcomes == [(f"x:{name}", "ok", None)]
+    assert walked.at <= CLEAN_UP
+
+
+@pytest.mark.parametrize("name", ["slips", "hangs"])
+def test_a_clean_up_that_goes_wrong_holds_up_nobody_who_leaves(name: str) -> None:
+    walked = run(go(Clumsy(f"x:{name}"), leave_after=1))
+    assert walked.error is None
+    assert walked.outcomes == [(f"x:{name}", "cancelled", "cancelled")]
+    assert walked.at <= CLEAN_UP
+
+
+def test_a_model_may_answer_with_any_asynchronous_iterator() -> None:
+    class Plain(ScriptedModel):
+        def stream(self, request: Request, call: Call) -> Any:
+            return self
+
+        def __aiter__(self) -> Plain:
+            return self
+
+        async def __anext__(self) -> Chunk:
+            self.left += 1
+            return Delta("a") if self.left < 3 else End("stop")
+
+    assert run(go(Plain("x:a"))).text == "aa"
+
+
+def test_a_model_that_cannot_even_begin_is_an_attempt_that_failed() -> None:
+    class Never(ScriptedModel):
+        def stream(self, request: Request, call: Call) -> Any:
+            raise KeyError("slip")
+
+    walked = run(go(Never("x:a"), ScriptedModel("x:b", "whole")))
+    assert walked.text == "whole"
+    assert walked.outcomes == [("x:a", "failed", "internal"), ("x:b", "ok", None)]
 
 
 # --- leaving ---

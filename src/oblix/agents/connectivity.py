@@ -110,7 +110,7 @@ class ConnectivityAgent(BaseAgent):
     def metrics(self) -> dict[str, Any]:
         """Figures of the last readings: milliseconds, percent, Mbit/s, seconds; `None` for what was not measured."""
         now, latest = time.monotonic(), self._sensor.latest
-        recent = [links for at, links in self._history if now - at <= HISTORY_SECONDS]
+        recent = [links for at, links in tuple(self._history) if now - at <= HISTORY_SECONDS]
         if not recent and latest is not None:
             recent = [latest.value]  # readings are further apart than the history reaches
         best = [

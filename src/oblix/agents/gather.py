@@ -26,10 +26,14 @@ class Panel:
         self._patience = 0.0  # when those who are starting are no longer waited for
         self._broken: dict[str, str] = {}
         self._ready: set[str] = set()
+        self._replaced: list[BaseAgent] = []
         self._stray: set[asyncio.Task[Any]] = set()
 
     def add(self, agent: BaseAgent) -> None:
         """Hook an agent; one of the same name is replaced."""
+        before = self.agents.get(agent.name)
+        if before is not None and before is not agent and agent.name in self._ready:
+            self._replaced.append(before)
         self.agents[agent.name] = agent
         self._ready.discard(agent.name)
         self._broken.pop(agent.name, None)
@@ -113,7 +117,8 @@ class Panel:
         """Shut every agent down; none is waited for longer than a second."""
         self._let_go(self._starting.values())
         self._starting.clear()
-        started = [agent for name, agent in self.agents.items() if name in self._ready]
+        started = [*(agent for name, agent in self.agents.items() if name in self._ready), *self._replaced]
+        self._replaced.clear()
         self._ready.clear()
         self._broken.clear()
         if started:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from oblix.client import OblixClient
+from oblix.decision.policy import policy as preset
 from oblix.errors import AttemptFailed, ConfigurationError
 from oblix.models.registry import PROVIDERS
-from oblix.settings import Settings, load, resolve_endpoint
+from oblix.settings import load, resolve_endpoint
 
 PATIENCE = 1.0  # seconds that a server on this machine has to tell what it holds
 
@@ -24,7 +25,10 @@ async def hook_what_is_here(client: OblixClient, wanted: str | None) -> None:
     from oblix.types.ids import split_model_id
 
     settings = load()
-    await _hook_settings(client, settings)
+    if settings.policy:
+        client.policy = preset(settings.policy)
+    for row in settings.models:
+        client.hook_settings(row)
     if not settings.models:
         for name in (await ollama_models())[:1]:
             await client.hook_model("ollama", name)
@@ -41,14 +45,6 @@ async def hook_what_is_here(client: OblixClient, wanted: str | None) -> None:
             hint="`oblix models fetch smollm2` brings a small one (98 MB), `ollama serve` starts Ollama, "
             "-m openai:gpt-4o-mini asks the cloud.",
         )
-
-
-async def _hook_settings(client: OblixClient, settings: Settings) -> None:
-    from oblix.types.ids import split_model_id
-
-    for row in settings.models:
-        options = {key: value for key, value in row.items() if key not in ("id", "endpoint")}
-        await client.hook_model(*split_model_id(row["id"]), endpoint=row.get("endpoint"), **options)
 
 
 async def ollama_models() -> list[str]:

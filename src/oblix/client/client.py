@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import sys
@@ -10,33 +9,26 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from oblix.agents.base import BaseAgent
-from oblix.agents.gather import Panel
 from oblix.client import figures, refusals
-from oblix.client.facts import assemble, known_spec
+from oblix.client.facts import known_spec
+from oblix.client.hall import Hall, loop_time
 from oblix.client.hooks import build, canonical
 from oblix.client.lifeline import Lifeline, show_errors_briefly
 from oblix.client.record import Recorder
 from oblix.client.stream import Stream
-from oblix.client.surroundings import ClientSurroundings, connectivity_metrics, resource_metrics
+from oblix.client.surroundings import connectivity_metrics, resource_metrics
 from oblix.client.wishes import Wishes, parse
-from oblix.decision.decide import decide
+from oblix.decision.policy import Policy
 from oblix.decision.policy import policy as preset
-from oblix.errors import AttemptFailed, FailureKind, InvalidRequest, OblixError
-from oblix.execution.health import HealthBook
-from oblix.execution.run import Journey, walk
+from oblix.errors import InvalidRequest, OblixError
 from oblix.models.base import Model
-from oblix.models.catalog import PriceBook
-from oblix.models.registry import catalogue_of
-from oblix.models.transport import Transport
 from oblix.settings import load
-from oblix.types.attempt import Attempt
-from oblix.types.chunk import Delta, Reset
+from oblix.types.chunk import Reset
 from oblix.types.decision import Decision
 from oblix.types.ids import ModelType, record_id, split_model_id
 from oblix.types.reply import Reply
@@ -49,8 +41,9 @@ _log = logging.getLogger("oblix")
 class OblixClient:
     """Runs prompts where they should run.
 
-    Constructing and hooking touch neither network nor disk (but for a settings file that is named). The client belongs to the event
-    loop of its first awaited call, and may be used from many tasks of that loop. Leaving without `shutdown` is quiet.
+    Constructing and hooking touch neither network nor disk (but for a settings file that is named, and a `.env` for keys). The
+    client belongs to the event loop of its first awaited call, and may be used from many tasks of that loop. Leaving without
+    `shutdown` is quiet.
 
     Args:
         oblix_api_key: Accepted and ignored: there is no account.
@@ -74,21 +67,21 @@ class OblixClient:
         self.port = port
         settings = load(config_path) if config_path is not None else None
         name = settings.policy if settings and settings.policy and policy == "balanced" else policy
-        self.policy = preset(name)
-        self._models: dict[str, Model] = {}
-        self._hooked = 0
-        self._panel = Panel()
-        self._transport = Transport()
-        self._health = HealthBook()
-        self._prices = PriceBook()
-        self._recorder = Recorder(store)
-        self._lifeline = Lifeline(self._close, self._abandon)
-        self._surroundings = ClientSurroundings(self._models)
-        weakref.finalize(self, self._transport.abandon)
+        self._hall = Hall(preset(name), Recorder(store))
+        self._lifeline = Lifeline(self._hall.close, self._hall.abandon)
+        weakref.finalize(self, self._hall.transport.abandon)
         show_errors_briefly()
         for row in settings.models if settings else ():
-            options = {key: value for key, value in row.items() if key not in ("id", "endpoint")}
-            self._hook(*split_model_id(row["id"]), row.get("endpoint"), None, options)
+            self.hook_settings(row)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of requests that name none; may be set."""
+        return self._hall.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._hall.policy = policy
 
     # --- hooking ---
 
@@ -119,47 +112,29 @@ class OblixClient:
         self._hook(model_type, model_name, endpoint, api_key, options)
         return True
 
+    def hook_settings(self, row: Mapping[str, Any]) -> None:
+        """Hook a model as a `[[model]]` of a settings file names it: `id`, `endpoint`, and options of `hook_model`."""
+        options = {key: value for key, value in row.items() if key not in ("id", "endpoint")}
+        self._hook(*split_model_id(row["id"]), row.get("endpoint"), None, options)
+
     def _hook(
-        self,
-        model_type: ModelType | str,
-        name: str,
-        endpoint: str | None,
-        api_key: str | None,
-        options: Mapping[str, Any],
+        self, kind: ModelType | str, name: str, endpoint: str | None, api_key: str | None, options: Mapping[str, Any]
     ) -> None:
-        self.hook(
-            build(
-                model_type,
-                name,
-                endpoint=endpoint,
-                api_key=api_key,
-                order=self._hooked,
-                transport=self._transport,
-                options=options,
-            )
-        )
+        transport = self._hall.transport
+        self.hook(build(kind, name, endpoint=endpoint, api_key=api_key, transport=transport, options=options))
 
     def hook(self, model: Model) -> None:
-        """Make a model known that is no provider's: anything that keeps `oblix.models.base.Model`, e.g. a `ScriptedModel`.
-
-        Hooked again with other settings, a model keeps its place in the order.
-        """
-        before = self._models.get(model.spec.id)
-        model.spec = replace(model.spec, order=before.spec.order if before else self._hooked)
-        self._hooked += 1
-        self._models[model.spec.id] = model
-        self._health.forget(model.spec)
-        self._surroundings.refresh()
-        catalogue = catalogue_of(model.spec.provider)
-        if catalogue is not None and model.spec.price is None:
-            self._prices.want(catalogue, model.spec.name)
+        """Make a model known that is no provider's: anything that keeps `oblix.models.base.Model`, e.g. a `ScriptedModel`."""
+        self._hall.hook(model)
 
     def hook_agent(self, agent: BaseAgent) -> bool:
         """Ask this agent before every prompt. Works outside of an event loop; an agent of the same name is replaced."""
         if not isinstance(agent, BaseAgent):
             raise InvalidRequest(f"{agent!r} is no agent.", hint="Derive it from oblix.agents.BaseAgent.")
-        agent.attach(self._surroundings)
-        self._panel.add(agent)
+        if not isinstance(getattr(agent, "name", None), str):
+            raise InvalidRequest(f"{agent!r} has no name.", hint="Call super().__init__(name) in its __init__.")
+        agent.attach(self._hall.surroundings)
+        self._hall.panel.add(agent)
         return True
 
     # --- asking ---
@@ -213,10 +188,11 @@ class OblixClient:
                 session_id=session_id,
                 deadline=deadline,
             )
-        asked_at = _now()
+        asked_at = loop_time()
         try:
             request = self._request(request_id, prompt, model_id, temperature, max_tokens, deadline, session_id, wishes)
-            async with aclosing(self._answer(request, asked_at, restart=True)) as events:
+            await self._tie()
+            async with aclosing(self._hall.answer(request, asked_at, restart=True)) as events:
                 async for event in events:
                     if not isinstance(event, str | Reset):
                         reply = event
@@ -250,9 +226,10 @@ class OblixClient:
         request = self._request(request_id, prompt, model_id, temperature, max_tokens, deadline, session_id, wishes)
 
         async def events() -> AsyncGenerator[str | Reset | Reply]:
-            asked_at = _now()
+            asked_at, restart = loop_time(), request.on_break == "restart"
             try:
-                async with aclosing(self._answer(request, asked_at, restart=request.on_break == "restart")) as answer:
+                await self._tie()
+                async with aclosing(self._hall.answer(request, asked_at, restart=restart)) as answer:
                     async for event in answer:
                         yield event
             except OblixError as error:
@@ -260,11 +237,21 @@ class OblixClient:
 
         return Stream(events)
 
-    async def route(self, prompt: str | None = None, model_id: str | None = None, **wishes: Unpack[Wishes]) -> Decision:
-        """The decision, without running it. Nothing is sent and nothing is logged."""
+    async def route(
+        self,
+        prompt: str | None = None,
+        model_id: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        session_id: str | None = None,
+        deadline: float | None = None,
+        **wishes: Unpack[Wishes],
+    ) -> Decision:
+        """The decision that `execute` would take, without running it. Nothing is sent and nothing is logged."""
         try:
-            request = self._request(None, prompt, model_id, None, None, None, None, wishes)
-            return (await self._decide(request))[0]
+            request = self._request(None, prompt, model_id, temperature, max_tokens, deadline, session_id, wishes)
+            await self._tie()
+            return (await self._hall.think(request)).decision
         except OblixError as error:
             raise error.with_traceback(None) from None
 
@@ -272,7 +259,8 @@ class OblixClient:
         """Why a request ran where it did, in plain words; of the latest one by default."""
         from oblix.decision.explain import sentence
 
-        found = await self._recorder.find(decision_id)
+        await self._tie()
+        found = await self._hall.recorder.find(decision_id)
         if found is None:
             raise InvalidRequest(
                 f"No decision {decision_id!r} is in the log.", hint="Ask for 'last', or for the id of a reply."
@@ -291,11 +279,10 @@ class OblixClient:
         session_id: str | None,
         wishes: Wishes,
     ) -> Request:
-        wanted = self._wanted(model_id)
         return parse(
-            request_id or record_id(time.time(), random.getrandbits(80)),
+            record_id(time.time(), random.getrandbits(80)) if request_id is None else request_id,
             prompt,
-            model_id=wanted,
+            model_id=self._wanted(model_id, fallback=bool(wishes.get("fallback"))),
             temperature=temperature,
             max_tokens=max_tokens,
             deadline=deadline,
@@ -303,130 +290,52 @@ class OblixClient:
             wishes=wishes,
         )
 
-    def _wanted(self, model_id: str | None) -> str | None:
+    def _wanted(self, model_id: str | None, *, fallback: bool) -> str | None:
+        """The id of a hooked model; one that is not hooked is an error, unless it is a mere preference."""
         if model_id is None:
             return None
         provider, name = split_model_id(str(model_id))
         wanted = f"{provider}:{canonical(provider, name)}" if provider else name
-        if wanted not in self._models:
-            raise refusals.unknown_model(model_id, tuple(self._models))
+        if wanted not in self._hall.models and not fallback:
+            raise refusals.unknown_model(model_id, tuple(self._hall.models))
         return wanted
 
-    async def _decide(self, request: Request) -> tuple[Decision, dict[str, ModelSpec], Any]:
-        """Look, then think."""
+    async def _tie(self) -> None:
         if not self._lifeline.is_tied:
             await self._lifeline.tie()
-            if any(model.spec.endpoint for model in self._models.values()):
-                await self._transport.prepare()
-        if not self._models:
-            raise refusals.nothing_hooked()
-        if request.max_cost_usd is not None and not self._prices.is_settled():
-            await asyncio.to_thread(self._prices.wait, 5.0)
-        reports = await self._panel.ask(prompt=request.prompt, request=request, session_id=request.session_id)
-        facts = assemble(
-            request, self._models.values(), reports, self._health, self._prices, now=time.time(), clock=_now()
-        )
-        decision = decide(facts, preset(request.policy) if request.policy else self.policy)
-        return decision, {model.spec.id: model.spec for model in facts.models}, facts
-
-    async def _answer(self, request: Request, asked_at: float, *, restart: bool) -> AsyncGenerator[str | Reset | Reply]:
-        """The path of a prompt: look, think, write the decision down, act, write the outcome down."""
-        decision, specs, facts = await self._decide(request)
-        request = replace(request, private=decision.private) if decision.private != request.private else request
-        await self._recorder.decided(decision, facts)
-        if not decision.plan:
-            error = refusals.no_route(decision)
-            self._recorder.ended(decision, (), error=error)
-            raise error
-        self._prices.kick()
-        journey = Journey(self._learn)
-        plan = [self._models[model_id] for model_id in decision.plan]
-        deadline = None if request.deadline is None else asked_at + request.deadline
-        try:
-            async with aclosing(walk(plan, request, journey, restart=restart, deadline=deadline)) as chunks:
-                async for chunk in chunks:
-                    if type(chunk) is Delta:
-                        yield chunk.text
-                    elif type(chunk) is Reset:
-                        yield chunk
-            if journey.end is None:
-                raise refusals.all_failed(decision, journey.attempts)
-        except OblixError as error:
-            self._recorder.ended(decision, journey.attempts, error=error)
-            raise refusals.sign(error, decision, journey.attempts) from None
-        except (asyncio.CancelledError, GeneratorExit):
-            self._recorder.ended(decision, journey.attempts)
-            raise
-        yield await self._reply(request, decision, specs, journey, asked_at)
-
-    async def _reply(
-        self, request: Request, decision: Decision, specs: dict[str, ModelSpec], journey: Journey, asked_at: float
-    ) -> Reply:
-        end, model_id = journey.end, journey.answered_by
-        assert end is not None
-        assert model_id is not None
-        if not self._prices.is_settled() and catalogue_of(specs[model_id].provider):
-            await asyncio.to_thread(self._prices.wait, 2.0)  # once, and mostly over while the model answered
-        specs = {**specs, **self.models}  # prices may have been looked up since
-        spec = specs[model_id]
-        measured = figures.metrics(request, spec, journey, end, asked_at=asked_at, now=_now(), wall=time.time())
-        measured["saved_usd"] = figures.saved(decision, specs, measured)
-        self._recorder.ended(decision, journey.attempts, metrics=measured)
-        return Reply(
-            request.id,
-            model_id,
-            "".join(journey.text),
-            measured,
-            decision.checks,
-            decision,
-            tuple(journey.attempts),
-            request.session_id,
-            end.finish_reason,
-            end.tool_calls,
-            end.logprobs,
-        )
-
-    def _learn(self, attempt: Attempt, error: AttemptFailed | None) -> None:
-        """What every attempt teaches: health for the next decision, news for the agents."""
-        model = self._models.get(attempt.model_id)
-        if model is not None and attempt.outcome == "ok":
-            self._health.succeeded(model.spec, attempt.total)
-        elif model is not None and error is not None:
-            self._health.failed(model.spec, FailureKind(error.kind), error.message, _now(), error.retry_after)
-        self._panel.notice(attempt)
 
     # --- looking ---
 
     def list_models(self) -> dict[str, list[str]]:
         """The hooked models: provider → names, in the order of hooking."""
         found: dict[str, list[str]] = {}
-        for model in tuple(self._models.values()):
+        for model in tuple(self._hall.models.values()):
             found.setdefault(model.spec.provider, []).append(model.spec.name)
         return found
 
     def get_model(self, model_type: ModelType | str, model_name: str) -> ModelSpec | None:
         """What is known of a hooked model, `None` when it is not hooked."""
         provider = str(getattr(model_type, "value", model_type))
-        model = self._models.get(f"{provider}:{canonical(provider, model_name)}")
-        return None if model is None else known_spec(model, self._prices)
+        model = self._hall.models.get(f"{provider}:{canonical(provider, model_name)}")
+        return None if model is None else known_spec(model, self._hall.prices)
 
     @property
     def models(self) -> Mapping[str, ModelSpec]:
         """The hooked models by id."""
-        return {model_id: known_spec(model, self._prices) for model_id, model in tuple(self._models.items())}
+        return self._hall.specs()
 
     @property
     def agents(self) -> Mapping[str, BaseAgent]:
         """The hooked agents by name."""
-        return dict(self._panel.agents)
+        return dict(self._hall.panel.agents)
 
     async def get_resource_metrics(self) -> dict[str, Any]:
         """Readings of this machine: of the hooked ResourceMonitor, else of one made for this call."""
-        return await resource_metrics(self._panel.agents.values())
+        return await resource_metrics(self._hall.panel.agents.values())
 
     async def get_connectivity_metrics(self) -> dict[str, Any]:
         """Readings of the network: of the hooked ConnectivityAgent, else of one made for this call."""
-        return await connectivity_metrics(self._panel.agents.values(), self._surroundings)
+        return await connectivity_metrics(self._hall.panel.agents.values(), self._hall.surroundings)
 
     # --- leaving ---
 
@@ -443,19 +352,3 @@ class OblixClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.shutdown()
-
-    async def _close(self) -> None:
-        await self._panel.close()
-        await asyncio.gather(*(model.close() for model in self._models.values()), return_exceptions=True)
-        await self._transport.close()
-        await self._recorder.close()
-
-    def _abandon(self) -> None:
-        self._panel.abandon()
-        self._transport.abandon()
-        self._recorder.abandon()
-
-
-def _now() -> float:
-    """The loop's clock, on which every duration and deadline is measured."""
-    return asyncio.get_running_loop().time()

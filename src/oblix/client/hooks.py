@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -34,7 +35,6 @@ def build(
     *,
     endpoint: str | None,
     api_key: str | None,
-    order: int,
     transport: Transport,
     options: Mapping[str, Any],
 ) -> Model:
@@ -47,8 +47,10 @@ def build(
     if not isinstance(name, str) or not name.strip():
         raise ConfigurationError(f"model_name={name!r} is no name.", hint="Give the model's name, e.g. 'llama3'.")
     own = _own_options(provider, options)
-    address = _check_address(resolve_endpoint(endpoint, provider.endpoint_env, provider.endpoint), provider)
-    key = resolve_key(api_key, provider.key_env)
+    address = _check_address(
+        resolve_endpoint(_text("endpoint", endpoint), provider.endpoint_env, provider.endpoint), provider
+    )
+    key = resolve_key(_text("api_key", api_key), provider.key_env)
     place, why = _place(provider, name, address, options.get("place"))
     spec = ModelSpec(
         f"{provider.name}:{canonical(provider.name, name)}",
@@ -57,12 +59,11 @@ def build(
         place,
         place_reason=why,
         endpoint=address,
-        order=order,
         tier=_whole("tier", options.get("tier")),
         window=_whole("window", options.get("window")),
         capabilities=provider.capabilities,
         price=_price(options.get("price"), place),
-        key=_key_state(provider, address, key),
+        key=_key_state(provider, address, key, api_key),
     )
     module, _, kind = CLASSES[provider.wire].partition(":")
     made = getattr(importlib.import_module(module), kind)
@@ -110,6 +111,11 @@ def _check_address(address: str | None, provider: Provider) -> str | None:
         usable = usable and not (parts.query or parts.fragment or re.search(r"\s", address))
     except ValueError:
         usable = False
+    if usable and (parts.username or parts.password):
+        raise ConfigurationError(
+            f"The endpoint of {provider.name} holds a login, which would show in logs and errors.",
+            hint="Give the address without it, and the key as api_key=….",
+        )
     if not usable:
         raise ConfigurationError(
             f"endpoint={address!r} is no address of a server.", hint="Write it as http://host:port."
@@ -155,12 +161,19 @@ def _is_home(address: str) -> bool | None:
     return is_home_address(urlsplit(address).hostname or "")
 
 
-def _key_state(provider: Provider, address: str | None, key: str | None) -> KeyState:
+def _key_state(provider: Provider, address: str | None, key: str | None, given: str | None) -> KeyState:
     """A provider's own service needs a key; another server behind its protocol may do without, and says so itself if not."""
     if key is not None:
         return "given"
-    needs = bool(provider.key_env) and provider.wire != "ollama" and address == provider.endpoint
-    return "missing" if needs else "not_needed"
+    if bool(provider.key_env) and provider.wire != "ollama" and address == provider.endpoint:
+        return "missing"
+    return "placeholder" if given or any(os.environ.get(name) for name in provider.key_env) else "not_needed"
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise ConfigurationError(f"{name} is of type {type(value).__name__}.", hint="Expected: a text.")
 
 
 def _whole(name: str, value: object) -> int | None:

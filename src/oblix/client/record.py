@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +14,7 @@ from oblix.errors import ConfigurationError, OblixError
 from oblix.settings import home
 from oblix.types.attempt import Attempt
 from oblix.types.decision import Decision
+from oblix.types.request import Request
 
 if TYPE_CHECKING:
     from oblix.storage.decisions import DecisionLog
@@ -30,7 +31,7 @@ class _Ended(NamedTuple):
     id: str
     at: float
     attempts: Sequence[Attempt]
-    metrics: dict[str, Any] | None
+    metrics: Mapping[str, Any] | None
     error: OblixError | None
 
     def record(self) -> dict[str, Any]:
@@ -54,18 +55,19 @@ class Recorder:
         self._writer: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
 
-    async def decided(self, decision: Decision, facts: Facts) -> None:
+    async def decided(self, decision: Decision, facts: Facts, request: Request) -> None:
         """A decision, before anything leaves the machine."""
         log = self._log or await self._open()
         if log is not None:
-            await self._guarded(log.write_decision(decision.id, decision.at, decision.to_dict(), facts))
+            record = {**decision.to_dict(), "session_id": request.session_id, "tags": request.tags}
+            await self._guarded(log.write_decision(decision.id, decision.at, record, facts))
 
     def ended(
         self,
         decision: Decision,
         attempts: Sequence[Attempt],
         *,
-        metrics: dict[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
         error: OblixError | None = None,
     ) -> None:
         """What became of it. Waits for nothing: it is written beside the path, with what else ends within `SOON`."""

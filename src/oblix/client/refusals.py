@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
+from oblix.decision.facts import Facts
 from oblix.errors import (
     AllModelsFailed,
     BudgetExceeded,
@@ -17,6 +18,7 @@ from oblix.errors import (
     UnknownModel,
     Vetoed,
 )
+from oblix.models.base import Model
 from oblix.models.registry import PROVIDERS
 from oblix.types.attempt import Attempt
 from oblix.types.decision import Candidate, Decision
@@ -53,40 +55,54 @@ def nothing_hooked() -> ConfigurationError:
     )
 
 
-def no_route(decision: Decision) -> OblixError:
+def no_route(decision: Decision, facts: Facts) -> OblixError:
     """The hard rules left nothing."""
     excluded = [c for c in decision.candidates if c.reason.code != "explicit_model"] or list(decision.candidates)
     codes = [candidate.reason.code for candidate in excluded]
     code, kind, hint = next((row for row in _ERRORS if row[0] in codes), ("", NoRoute, ""))
     if code in ("key_missing", "key_refused"):
-        hint = _key_hint(next(c for c in excluded if c.reason.code == code))
+        hint = _key_hint(next(c.model_id for c in excluded if c.reason.code == code))
     error = kind(f"No model may answer this request.\n{_told(excluded)}", hint=hint or None)
+    if isinstance(error, ContextOverflow):
+        error.tokens = facts.asked.prompt_tokens
+        error.window = max(model.spec.window or 0 for model in facts.models)
     return sign(error, decision, ())
 
 
-def all_failed(decision: Decision, attempts: Sequence[Attempt]) -> OblixError:
-    """Every model of the plan was tried."""
+def all_failed(decision: Decision, attempts: Sequence[Attempt], models: Mapping[str, Model]) -> OblixError:
+    """Every model of the plan was tried. Where all failed in the same way, the error is named for it."""
     lines = [f"  {attempt.place:<5}  {attempt.why or attempt.outcome}" for attempt in attempts]
     excluded = [c for c in decision.candidates if c.verdict == "excluded" and c.reason.code != "explicit_model"]
     if excluded:
         lines.append(_told(excluded))
+    kinds = {attempt.kind for attempt in attempts}
     hint = next((attempt.hint for attempt in attempts if attempt.hint), None)
-    if hint is None and any(c.reason.code == "key_missing" for c in excluded):
-        hint = _key_hint(next(c for c in excluded if c.reason.code == "key_missing"))
-    overflow = bool(attempts) and all(attempt.kind == "context_overflow" for attempt in attempts)
-    kind = ContextOverflow if overflow else AllModelsFailed
-    if overflow:
+    head = "No model could answer."
+    kind: type[OblixError] = AllModelsFailed
+    if kinds == {"context_overflow"}:
+        head, kind = "The prompt does not fit any model.", ContextOverflow
         hint = hint or "Shorten the prompt, or hook a model with a larger window."
-    head = "The prompt does not fit any model." if overflow else "No model could answer."
-    return sign(kind("\n".join([head, *lines]), hint=hint or f"Details: oblix why {decision.id}"), decision, attempts)
+    elif kinds == {"auth"}:
+        kind = KeyMissing
+    keyless = [a.model_id for a in attempts if a.kind == "auth"]
+    keyless += [c.model_id for c in excluded if c.reason.code == "key_missing"]
+    if hint is None and keyless:
+        model = models.get(keyless[0])
+        placeholder = model is not None and model.spec.key == "placeholder"
+        hint = ("The key that was given is a placeholder. " if placeholder else "") + _key_hint(keyless[0])
+    error = kind("\n".join([head, *lines]), hint=hint or f"Details: oblix why {decision.id}")
+    if isinstance(error, ContextOverflow):
+        widest = max(attempts, key=lambda attempt: attempt.window or 0)
+        error.tokens, error.window = widest.input_tokens, widest.window
+    return sign(error, decision, attempts)
 
 
 def _told(candidates: Sequence[Candidate]) -> str:
     return "\n".join(f"  {c.place:<5}  {c.model_id} was not asked: {c.reason.text}" for c in candidates)
 
 
-def _key_hint(candidate: Candidate) -> str:
-    row = PROVIDERS.get(split_model_id(candidate.model_id)[0])
+def _key_hint(model_id: str) -> str:
+    row = PROVIDERS.get(split_model_id(model_id)[0])
     return f"Pass api_key=…, or set {' or '.join(row.key_env)}." if row and row.key_env else "Pass api_key=…."
 
 

@@ -75,6 +75,10 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "logprobs": (int,),
     "provider_options": (Mapping,),
 }
+# Set by us: what was checked and decided must be what is sent.
+_RESERVED = frozenset({"model", "messages", "stream", "stream_options", "truncate", "shift"})
+# Settled for later versions; until then they are refused, not ignored.
+_LATER = frozenset({"hedge", "warm", "workspace_id"})
 _MAGIC = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
 T = TypeVar("T")
 
@@ -90,7 +94,7 @@ def parse(
     session_id: str | None,
     wishes: Mapping[str, Any],
 ) -> Request:
-    """The request.
+    """The request, out of what was passed by name.
 
     Raises:
         InvalidRequest: A wish is unknown (the nearest is named) or of the wrong kind, or nothing is asked.
@@ -99,7 +103,7 @@ def parse(
         _check(wish, value)
     get = wishes.get
     return Request(
-        request_id,
+        _text("request_id", request_id) or "",
         _messages(prompt, get("messages") or (), get("system"), get("images") or ()),
         model_id=_text("model_id", model_id),
         temperature=_number("temperature", temperature, 0.0, 2.0),
@@ -111,6 +115,8 @@ def parse(
 
 
 def _check(wish: str, value: object) -> None:
+    if wish in _LATER:
+        raise InvalidRequest(f"{wish!r} comes with a later version.", hint="Leave it out; nothing was sent.")
     if wish not in WISHES:
         near = get_close_matches(wish, WISHES, 1)
         raise InvalidRequest(
@@ -132,16 +138,17 @@ def _check(wish: str, value: object) -> None:
 def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a request that most callers leave alone."""
     get = wishes.get
-    on_break: OnBreak = get("on_break") or "error"
+    on_break: str = get("on_break") or "error"
     name: str | None = get("policy")
     if on_break not in get_args(OnBreak):
-        raise InvalidRequest(f"on_break={on_break!r} is not known.", hint="Use 'error' or 'restart'.")
+        later = " 'continue' comes with a later version." if on_break == "continue" else ""
+        raise InvalidRequest(f"on_break={on_break!r} is not known.", hint=f"Use 'error' or 'restart'.{later}")
     if name is not None:
         preset(name)
     stop: str | Sequence[str] = get("stop") or ()
     logprobs: int = get("logprobs") or 0
     if logprobs < 0:
-        raise InvalidRequest(f"logprobs={logprobs} is below 0.")
+        raise InvalidRequest(f"logprobs={logprobs} is below 0.", hint="0 is off.")
     return {
         "fallback": bool(get("fallback")),
         "private": bool(get("private")),
@@ -153,24 +160,38 @@ def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
         "tool_choice": get("tool_choice"),
         "response_format": _read("response_format", _format, get("response_format")),
         "max_cost_usd": _number("max_cost_usd", get("max_cost_usd"), 0.0, 1e9),
-        "on_break": on_break,
+        "on_break": cast("OnBreak", on_break),
         "policy": name,
         "tags": _texts("tags", get("tags") or ()),
-        "provider_options": dict(get("provider_options") or {}),
+        "provider_options": _options(get("provider_options") or {}),
     }
+
+
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    for name in given:
+        if name in _RESERVED:
+            raise InvalidRequest(
+                f"provider_options may not hold {name!r}, which Oblix sets.",
+                hint="Use model_id=, messages= and stream().",
+            )
+    if not isinstance(given.get("options", {}), Mapping):
+        raise InvalidRequest("provider_options['options'] is no mapping.", hint="Ollama's options go there by name.")
+    return dict(given)
 
 
 def _number(name: str, value: float | None, low: float, high: float) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise InvalidRequest(f"{name}={value!r} is not a number from {low:g} to {high:g}.")
+        raise InvalidRequest(
+            f"{name}={value!r} is not a number from {low:g} to {high:g}.", hint="Leave it out for the default."
+        )
     return float(value)
 
 
 def _whole(name: str, value: int | None) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise InvalidRequest(f"{name}={value!r} is not a whole number above 0.")
+        raise InvalidRequest(f"{name}={value!r} is not a whole number above 0.", hint="Leave it out for the default.")
     return value
 
 
@@ -288,7 +309,9 @@ def _image(image: str | Path | bytes) -> Image:
 
 
 def _read_file(path: str | Path) -> bytes:
-    """Enough of the file to know whether it is too large; some have no end (`/dev/zero`)."""
+    """Enough of the file to know whether it is too large."""
+    if not Path(path).is_file():
+        raise FileNotFoundError("it is no file")  # a pipe could make us wait for ever
     with Path(path).open("rb") as file:
         return file.read(MAX_IMAGE + 1)
 

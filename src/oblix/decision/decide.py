@@ -108,7 +108,10 @@ def _dead_end(excluded: list[Candidate]) -> tuple[Reason, ...]:
 
 
 def _explicit(facts: Facts, chosen: str) -> Reason | None:
-    if facts.asked.model_id != chosen:
+    wanted = facts.asked.model_id
+    if wanted is not None and facts.asked.fallback and all(model.spec.id != wanted for model in facts.models):
+        return Reason("unknown_model", f"{wanted} is not hooked")
+    if wanted != chosen:
         return None
     return Reason("explicit_model", "preferred by model_id" if facts.asked.fallback else "asked for by model_id")
 

@@ -66,16 +66,21 @@ class HealthBook:
     def failed(
         self, spec: ModelSpec, kind: FailureKind, text: str, now: float, retry_after: float | None = None
     ) -> None:
-        """An attempt failed. `retry_after`: seconds that the provider asked us to wait."""
+        """An attempt failed. `retry_after`: seconds that the provider asked us to wait. What lasts longer stands."""
         if kind is K.AUTH:
-            self._notes[spec.id] = _Note("key", "its key was refused", now + KEY_REFUSED)
+            self._note(spec.id, _Note("key", "its key was refused", now + KEY_REFUSED))
         elif kind in _MISSING:
-            self._notes[spec.id] = _Note("missing", text, now + _MISSING[kind])
+            self._note(spec.id, _Note("missing", text, now + _MISSING[kind]))
         elif kind in _OF_MODEL:
             wait = _OF_MODEL[kind] if retry_after is None else min(retry_after, 3600.0)
-            self._notes[spec.id] = _Note("failing", text, now + wait)
+            self._note(spec.id, _Note("failing", text, now + wait))
         elif kind in _OF_ENDPOINT:
-            self._notes[_site(spec)] = _Note("failing", text, now + _OF_ENDPOINT[kind])
+            self._note(_site(spec), _Note("failing", text, now + _OF_ENDPOINT[kind]))
+
+    def _note(self, key: str, note: _Note) -> None:
+        before = self._notes.get(key)
+        if before is None or note.until >= before.until:
+            self._notes[key] = note
 
     def forget(self, spec: ModelSpec) -> None:
         """The model's settings changed."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -14,7 +15,10 @@ from oblix.types.attempt import Attempt
 from oblix.types.chunk import Chunk, Delta, End, Reset
 from oblix.types.request import Request
 
-_FINAL = {FailureKind.CONTENT_FILTER}  # no fault of the model's: asking elsewhere would evade its filter
+CLEAN_UP = 5.0  # seconds; a connection is dropped at once, an engine stops within one batch
+_log = logging.getLogger("oblix.execution")
+# A filter is no fault of the model's, asking elsewhere would evade it; and who shuts the client down wants no other answer.
+_FINAL = {FailureKind.CONTENT_FILTER, FailureKind.CANCELLED}
 
 
 @dataclass(slots=True)
@@ -66,7 +70,7 @@ async def walk(
         if failure is None:
             return
         if failure.kind is FailureKind.TIMEOUT_TOTAL:
-            raise DeadlineExceeded(f"No answer within the deadline of {request.deadline:g} s.", cause=failure) from None
+            raise too_late(request, journey, failure) from None
         if journey.text and not restart:
             raise _broken(model, journey, failure)
         if failure.kind in _FINAL:
@@ -84,9 +88,10 @@ async def _attempt(model: Model, request: Request, journey: Journey, deadline: f
     dog = Watchdog(limits, deadline)
     started = clock()
     journey.sent_at = journey.sent_at or started
-    stream = model.stream(request, Call(dog, limits.connect))
     record = _Record(model, journey, started)
+    stream: AsyncIterator[Chunk] | None = None
     try:
+        stream = model.stream(request, Call(dog, limits.connect))
         while True:
             with dog:
                 chunk = await anext(stream, None)
@@ -117,7 +122,19 @@ async def _attempt(model: Model, request: Request, journey: Journey, deadline: f
         raise failure from error
     finally:
         dog.stop()
-        await stream.aclose()  # type: ignore[attr-defined]
+        await _let_go(stream)
+
+
+async def _let_go(stream: AsyncIterator[Chunk] | None) -> None:
+    """Free the model. What goes wrong here costs no answer, and no more than `CLEAN_UP` seconds."""
+    close = getattr(stream, "aclose", None)
+    if close is None:
+        return
+    try:
+        async with asyncio.timeout(CLEAN_UP):
+            await close()
+    except Exception as error:  # noqa: BLE001  a slip in a provider's clean-up
+        _log.warning("a model was not freed as it should be: %r", error, exc_info=error)
 
 
 class _Record:
@@ -136,7 +153,7 @@ class _Record:
     def failed(self, error: AttemptFailed, now: float) -> None:
         self._add(Attempt(
             self._model.spec.id, self._model.spec.place, "failed", kind=error.kind.value, why=error.message, hint=error.hint,
-            first_token=self._first(), total=now - self._started,
+            first_token=self._first(), total=now - self._started, input_tokens=error.tokens, window=error.window,
         ), error)  # fmt: skip
 
     def cancelled(self, now: float) -> None:
@@ -152,6 +169,17 @@ class _Record:
     def _add(self, attempt: Attempt, error: AttemptFailed | None) -> None:
         self._journey.attempts.append(attempt)
         self._journey.on_attempt(attempt, error)
+
+
+def too_late(request: Request, journey: Journey, failure: AttemptFailed | None = None) -> DeadlineExceeded:
+    """The error for a call that ran into its deadline, with the text so far."""
+    error = DeadlineExceeded(
+        f"No whole answer within the deadline of {request.deadline:g} s.",
+        hint="Raise deadline=, or ask for less with max_tokens=.",
+        cause=failure,
+    )
+    error.text = "".join(journey.text)
+    return error
 
 
 def _broken(model: Model, journey: Journey, failure: AttemptFailed) -> StreamBroken:

@@ -23,6 +23,7 @@ class Entry:
 
 
 _EMPTY = Entry()
+_SAMPLE = 1000  # tokens
 
 
 class PriceBook:
@@ -33,6 +34,7 @@ class PriceBook:
         self._wanted: list[tuple[str, str]] = []
         self._idle = threading.Event()
         self._idle.set()
+        self._too_slow = False
 
     def want(self, provider: str, name: str) -> None:
         """Remember to look a model up."""
@@ -54,9 +56,10 @@ class PriceBook:
         return not self._wanted and self._idle.is_set()
 
     def wait(self, seconds: float) -> None:
-        """Until everything wanted is looked up, at most so long. Blocks: not for the event loop."""
+        """Until everything wanted is looked up, at most so long, and never again after waiting in vain. Blocks: not for the event loop."""
         self.kick()
-        self._idle.wait(seconds)
+        if not self._too_slow:  # an import that hangs (a fork in its middle, a dead disk) must not delay every answer
+            self._too_slow = not self._idle.wait(seconds)
 
     def _work(self) -> None:
         try:
@@ -67,18 +70,28 @@ class PriceBook:
             _log.exception("the price catalogue cannot be used; costs stay unknown")
             self._wanted.clear()
         finally:
+            self._too_slow = False
             self._idle.set()
 
 
 def look_up(provider: str, name: str) -> Entry:
-    """Price and window of `name`, as the catalogue of `provider` has them; per million tokens, without cached-token tiers."""
+    """Price and window of `name`, as the catalogue of `provider` has them.
+
+    Priced for a request of ordinary size: some models cost more per token above a context of some 200,000, none below a thousand.
+    Cached-token tiers are left out.
+    """
     from importlib.metadata import version
 
     from genai_prices import Usage, calc_price
 
     try:
-        found = calc_price(Usage(input_tokens=1_000_000, output_tokens=1_000_000), model_ref=name, provider_id=provider)
+        found = calc_price(Usage(input_tokens=_SAMPLE, output_tokens=_SAMPLE), model_ref=name, provider_id=provider)
     except LookupError:
         return Entry()
-    price = Price(float(found.input_price), float(found.output_price), f"genai-prices {version('genai-prices')}")
+    per_million = 1e6 / _SAMPLE
+    price = Price(
+        float(found.input_price) * per_million,
+        float(found.output_price) * per_million,
+        f"genai-prices {version('genai-prices')}",
+    )
     return Entry(price, found.model.context_window)

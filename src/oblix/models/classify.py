@@ -16,7 +16,7 @@ _BY_STATUS = {
     401: K.AUTH,
     403: K.AUTH,
     402: K.QUOTA_EXHAUSTED,
-    404: K.MODEL_MISSING,
+    404: K.PROTOCOL,  # of a model that is missing, a server says so in its code or text
     408: K.OVERLOADED,
     413: K.CONTEXT_OVERFLOW,
     429: K.RATE_LIMITED,
@@ -95,6 +95,8 @@ def classify(
         status=status,
         retry_after=_retry_after(headers),
     )
+    if status == 404 and kind is K.PROTOCOL:
+        error.hint = "There is no such address on that server; does the endpoint lack its /v1?"
     if kind is K.CONTEXT_OVERFLOW:
         error.tokens, error.window = _overflow(body)
     return error

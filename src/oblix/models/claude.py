@@ -160,7 +160,10 @@ class ClaudeModel:
             ]
             if request.tool_choice:
                 body["tool_choice"] = _tool_choice(request.tool_choice)
-        if request.response_format and request.response_format.schema:
+        if request.response_format and request.response_format.schema is None:
+            # The API knows schemas only; any JSON object has to be asked for in words.
+            body["system"] = "\n\n".join(filter(None, (system, "Answer with one JSON object and nothing else.")))
+        elif request.response_format:
             body["output_config"] = {"format": {"type": "json_schema", "schema": request.response_format.schema}}
         return body | request.provider_options
 

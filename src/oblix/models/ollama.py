@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -77,12 +78,11 @@ class OllamaModel:
         self._key = key
         self._keep_alive = keep_alive
         self._window = MIN_WINDOW
-        self._known_local = False
 
     async def stream(self, request: Request, call: Call) -> AsyncIterator[Chunk]:
         """Answer piece by piece; see `models.base.Model`."""
         permit = Permit(self.spec, request.private)
-        if request.private and not self._known_local:
+        if request.private:
             await self._verify_local(permit, call)
         answer = await self._transport.post(
             f"{self._url}/api/chat",
@@ -141,6 +141,10 @@ class OllamaModel:
         if line.error is not None:
             raise self._refused(200, raw)
         if line.remote_host and self.spec.is_edge:
+            # From now on it is what it turned out to be, so that the next decision knows.
+            self.spec = replace(
+                self.spec, place="cloud", place_reason=f"Ollama forwards it to {line.remote_host}", price=None
+            )
             raise AttemptFailed(
                 FailureKind.POLICY,
                 f"{self.spec.id} is not run here: Ollama forwards it to {line.remote_host}",
@@ -157,7 +161,7 @@ class OllamaModel:
         return error
 
     async def _verify_local(self, permit: Permit, call: Call) -> None:
-        """Before a private prompt is sent: ask the server whether it would forward it. Sends the model's name only."""
+        """Ask the server whether it forwards the model, before every private prompt: a model can be made anew under its name."""
         answer = await self._transport.post(
             f"{self._url}/api/show",
             body=encode({"model": self.spec.name}),
@@ -183,7 +187,6 @@ class OllamaModel:
                 FailureKind.POLICY,
                 f"{self.spec.id} is forwarded by Ollama to {remote}; a private prompt may not be sent to it",
             )
-        self._known_local = True
 
     def _body(self, request: Request) -> dict[str, Any]:
         options: dict[str, Any] = {"num_ctx": self._fitting_window(request)}

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import importlib
 import socket
 import ssl
-import sys
-import time
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -33,15 +31,15 @@ KEEP_ALIVE = (
     4.0  # seconds; below uvicorn's and node's 5 s, so that we never reuse a connection that the peer is closing
 )
 END_GRACE = 1.0  # seconds for the end of the body after the proof of completion; then the connection is dropped
+# Not every system has every name.
 _NO_WAY_OUT = {
-    errno.ENETUNREACH,
-    errno.EHOSTUNREACH,
-    errno.ENETDOWN,
-    errno.EADDRNOTAVAIL,
-    errno.EHOSTDOWN,
-    errno.ENONET,
+    number
+    for name in ("ENETUNREACH", "EHOSTUNREACH", "ENETDOWN", "EADDRNOTAVAIL", "EHOSTDOWN", "ENONET")
+    if (number := getattr(errno, name, None)) is not None
 }
 
+# Whether the request of the present task opened a connection of its own; set where connections are made.
+_is_new: ContextVar[bool] = ContextVar("oblix_new_connection", default=True)
 Lane = tuple[Place, bool]  # the place, and whether its connections are kept for later
 
 
@@ -63,9 +61,10 @@ class Permit:
 class Answer:
     """An HTTP answer whose body is read in pieces. Always `close()` it; only a body read to its end keeps the connection."""
 
-    def __init__(self, response: aiohttp.ClientResponse, spec: ModelSpec, kept: dict[str | None, float]) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, spec: ModelSpec, open_: set[Answer]) -> None:
         self._response = response
-        self._kept = kept
+        self._open = open_
+        open_.add(self)
         self._spec = spec
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
@@ -102,11 +101,16 @@ class Answer:
         except _foreign():
             return  # the answer is whole; close() drops a connection that cannot be kept
 
+    def abort(self) -> None:
+        """Wake whoever reads with an error: the client is shut down."""
+        self._response.content.set_exception(_ShutDown())
+        self._response.close()
+
     def close(self) -> None:
         """Give the connection back if the body was read to its end, else drop it, which stops the peer's work."""
+        self._open.discard(self)
         if self._response.content.at_eof() and self._response.content.exception() is None:
             self._response.release()
-            self._kept[self._spec.endpoint] = time.monotonic()
         else:
             self._response.close()
 
@@ -116,13 +120,19 @@ class Transport:
 
     def __init__(self) -> None:
         self._lanes: dict[Lane, aiohttp.ClientSession] = {}
-        self._kept: dict[str | None, float] = {}  # endpoint → when a connection to it was last kept for later
+        self._answers: set[Answer] = set()
+        self._is_ready = False
+        self._preparing: asyncio.Task[None] | None = None
         self._proxies: dict[str, str | None] = {}
 
     async def prepare(self) -> None:
-        """Import aiohttp (some 150 ms of CPU) on a thread, so that the first prompt does not stop the loop."""
-        if "aiohttp" not in sys.modules:
-            await asyncio.to_thread(importlib.import_module, "oblix.models.resolver")
+        """Import aiohttp (some 150 ms of CPU) on a thread, once for all who wait, so that no first prompt stops the loop."""
+        if self._is_ready:
+            return
+        if self._preparing is None:
+            self._preparing = asyncio.create_task(asyncio.to_thread(_import_client))
+        await asyncio.shield(self._preparing)
+        self._is_ready, self._preparing = True, None
 
     async def post(
         self,
@@ -172,10 +182,14 @@ class Transport:
             )
 
         try:
+            _is_new.set(False)
             try:
                 response = await ask((place, True))
-            except _dropped() as error:
-                if not self._may_have_been_dead(error, permit.spec):
+            except _dropped():
+                # The peer had closed a kept connection before our request reached it: once more, on a new one. No byte of an answer
+                # had come. llama.cpp closes right after an answer while it announces to keep the connection, so that every
+                # seventh of requests without a pause between them met a dead one.
+                if _is_new.get():
                     raise
                 response = await ask((place, False))
         except _foreign() as error:
@@ -183,19 +197,7 @@ class Transport:
         if 300 <= response.status < 400 or response.headers.get("content-encoding", "identity") != "identity":
             response.close()
             raise _off_protocol(response, permit.spec)
-        return Answer(response, permit.spec, self._kept)
-
-    def _may_have_been_dead(self, error: Exception, spec: ModelSpec) -> bool:
-        """Whether a connection that was kept from an earlier answer had been closed by the peer before our request reached it.
-
-        Then the request is sent once more, on a new connection: no byte of an answer had come, and a peer that closes an idle
-        connection works on nothing. llama.cpp closes right after an answer while it announces to keep the connection, so
-        that every seventh of requests without a pause between them met a dead one.
-        """
-        import aiohttp
-
-        refused = isinstance(error, aiohttp.ClientConnectorError)
-        return not refused and time.monotonic() - self._kept.get(spec.endpoint, float("-inf")) < KEEP_ALIVE
+        return Answer(response, permit.spec, self._answers)
 
     def _open(self, lane: Lane) -> aiohttp.ClientSession:
         import aiohttp
@@ -204,7 +206,7 @@ class Transport:
 
         place, keep = lane
         session = self._lanes[lane] = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=_connector()(
                 limit=0,
                 resolver=Resolver(home_only=place == "edge"),
                 ttl_dns_cache=30,
@@ -234,23 +236,33 @@ class Transport:
     async def close(self) -> None:
         """Close every connection."""
         self._proxies.clear()
+        for answer in list(self._answers):
+            answer.abort()
         lanes, self._lanes = list(self._lanes.values()), {}
         for session in lanes:
             await session.close()
 
     def abandon(self) -> None:
         """Let go of everything without a running loop, quietly: for a program that leaves without `shutdown`."""
+        self._preparing = None
         lanes, self._lanes = list(self._lanes.values()), {}
         for session in lanes:
             connector = session.connector
             session.detach()
-            if connector is None or _runs_elsewhere(connector._loop):
+            if connector is None:
+                continue
+            if _runs_elsewhere(connector._loop):
+                connector._loop.call_soon_threadsafe(connector._close)
                 continue
             if connector._loop.is_closed():
                 kept = [protocol for row in connector._conns.values() for protocol, _ in row]
                 for protocol in (*kept, *connector._acquired):
                     _drop(protocol.transport)
             connector._close()
+
+
+def _import_client() -> None:
+    import oblix.models.resolver  # noqa: F401  imports aiohttp
 
 
 def _proxy_of(url: str) -> str | None:
@@ -279,6 +291,22 @@ def _drop(transport: Any) -> None:
     if end is not None and transport._sock is not None:
         with suppress(RuntimeError):  # somebody who still waits cannot be told: the loop is closed
             end(None)
+
+
+@cache
+def _connector() -> type[aiohttp.TCPConnector]:
+    import aiohttp
+
+    class Connector(aiohttp.TCPConnector):
+        async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
+            _is_new.set(True)
+            return await super()._create_connection(*args, **kwargs)
+
+    return Connector
+
+
+class _ShutDown(ConnectionError):
+    """Tells a reader that its client was shut down."""
 
 
 @cache
@@ -334,6 +362,8 @@ def _translate(error: BaseException, spec: ModelSpec, *, answered: bool) -> Atte
 
     if isinstance(error, AttemptFailed):
         return error
+    if isinstance(error, _ShutDown):
+        return AttemptFailed(FailureKind.CANCELLED, f"{spec.id}: the client was shut down before its answer ended")
     at = f"'{spec.id}' at {spec.endpoint}"
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError | TimeoutError):
         return _not_connected(error, at, spec)

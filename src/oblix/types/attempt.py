@@ -16,6 +16,7 @@ class Attempt:
         outcome: `ok`, `failed` or `cancelled`.
         kind: The `FailureKind` value when it failed.
         why: The failure in words.
+        window: Tokens that fit, where a prompt did not.
         first_token: Seconds until the first visible token, `None` when none came.
         total: Seconds in all.
     """
@@ -31,6 +32,7 @@ class Attempt:
     total: float = 0.0
     input_tokens: int | None = None
     output_tokens: int | None = None
+    window: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict, ready for JSON."""

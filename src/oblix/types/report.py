@@ -59,7 +59,7 @@ class AgentReport(Mapping[str, Any]):
             "state": self.state,
             "target": self.target,
             "reason": self.reason,
-            "metrics": dict(self.metrics),
+            "metrics": _plain(self.metrics),
             "lean": self.lean,
             "stale": self.stale,
         }
@@ -71,8 +71,6 @@ class AgentReport(Mapping[str, Any]):
         Raises:
             ValueError: It is neither, or a value is of the wrong kind; the message names the key.
         """
-        if isinstance(found, AgentReport):
-            return found
         if not isinstance(found, Mapping):
             raise ValueError(f"check() returned {type(found).__name__}, expected a dict or an AgentReport")
         if not any(key in found for key in _FIELDS):
@@ -99,6 +97,15 @@ class AgentReport(Mapping[str, Any]):
             lean=lean,
             stale=stale,
         )
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it; what JSON does not know becomes its text."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple | set | frozenset) else str(value)
 
 
 _FIELDS = tuple(item.name for item in fields(AgentReport))

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 Place = Literal["edge", "cloud"]
-KeyState = Literal["given", "missing", "not_needed"]
+KeyState = Literal["given", "missing", "placeholder", "not_needed"]
 Capability = Literal["tools", "vision", "json", "logprobs"]
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from oblix.agents.base import Endpoint
 
+MOST_ADDRESSES = 4  # of one name
 TIMEOUT = 2.0  # seconds for a connection; a SYN that is lost once is sent again after one second
 _NO_WAY_OUT = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 
@@ -45,10 +46,10 @@ def measure(endpoints: tuple[Endpoint, ...], timeout: float = TIMEOUT) -> tuple[
         while selector.get_map() and (left := deadline - time.monotonic()) > 0:
             for key, _ in selector.select(left):
                 selector.unregister(key.fileobj)
-                links[key.data[0]] = _answered(key.fileobj, *key.data)
+                _note(links, _answered(key.fileobj, *key.data))
         for key in list(selector.get_map().values()):
             endpoint, address, _ = key.data
-            links[endpoint] = Link(endpoint, trouble=f"no answer within {timeout:.0f} s", address=address)
+            _note(links, Link(endpoint, trouble=f"no answer within {timeout:.0f} s", address=address))
             key.fileobj.close()  # type: ignore[union-attr]
     return tuple(links[endpoint] for endpoint in endpoints)
 
@@ -66,22 +67,35 @@ def has_route(address: tuple[str, int]) -> bool:
 
 
 def _dial(endpoint: Endpoint, selector: selectors.BaseSelector, links: dict[Endpoint, Link]) -> None:
+    """Dial every address of the endpoint: the first that answers counts, as for real traffic (happy eyeballs)."""
     host, port = _through(endpoint)
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = dict.fromkeys(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError):
         links[endpoint] = Link(endpoint, trouble=f"{host} cannot be looked up")
         return
-    where = (str(address[0]), port)
-    dial = socket.socket(family, kind)
-    dial.setblocking(False)
-    started = time.monotonic()
-    code = dial.connect_ex(address)
-    if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-        selector.register(dial, selectors.EVENT_WRITE, (endpoint, where, started))
-    else:
-        dial.close()
-        links[endpoint] = _failed(endpoint, code, where)
+    for family, kind, _, _, address in list(found)[:MOST_ADDRESSES]:
+        where = (str(address[0]), port)
+        started = time.monotonic()
+        try:
+            dial = socket.socket(family, kind)
+        except OSError as error:  # this system does not speak that family
+            _note(links, _failed(endpoint, error.errno or 0, where))
+            continue
+        dial.setblocking(False)
+        code = dial.connect_ex(address)
+        if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+            selector.register(dial, selectors.EVENT_WRITE, (endpoint, where, started))
+        else:
+            dial.close()
+            _note(links, _failed(endpoint, code, where))
+
+
+def _note(links: dict[Endpoint, Link], link: Link) -> None:
+    """Keep the first connection; a failure only where there is none, a refusal of the host rather than silence."""
+    before = links.get(link.endpoint)
+    if before is None or (before.trouble is not None and (link.trouble is None or (before.local and not link.local))):
+        links[link.endpoint] = link
 
 
 def _answered(dial: object, endpoint: Endpoint, address: tuple[str, int], started: float) -> Link:

@@ -45,7 +45,7 @@ def command(  # noqa: PLR0913  one parameter per option
     if not sys.stdin.isatty():
         prompt = f"{prompt}\n\n{sys.stdin.read()}".strip()
     wishes = {"system": system, "private": private, "policy": policy, "max_cost_usd": max_cost, "on_break": "restart"}
-    given = {name: wish for name, wish in wishes.items() if wish not in (None, False)}
+    given = {name: wish for name, wish in wishes.items() if wish is not None and wish is not False}
     asyncio.run(
         _ask(prompt, model, {**given, "max_tokens": max_tokens, "deadline": deadline}, as_json=as_json, quiet=quiet)
     )

@@ -1,0 +1,192 @@
+"""The hall: everything that one client holds, and the path of a prompt through it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from oblix.agents.gather import Panel
+from oblix.client import figures, refusals
+from oblix.client.facts import assemble, known_spec
+from oblix.client.record import Recorder
+from oblix.client.surroundings import ClientSurroundings
+from oblix.decision.decide import decide
+from oblix.decision.facts import Facts
+from oblix.decision.policy import Policy
+from oblix.decision.policy import policy as preset
+from oblix.errors import AttemptFailed, OblixError
+from oblix.execution.health import HealthBook
+from oblix.execution.run import Journey, too_late, walk
+from oblix.models.base import Model
+from oblix.models.catalog import PriceBook
+from oblix.models.registry import catalogue_of
+from oblix.models.transport import Transport
+from oblix.types.attempt import Attempt
+from oblix.types.chunk import Delta, Reset
+from oblix.types.decision import Decision
+from oblix.types.reply import Reply
+from oblix.types.request import Request
+from oblix.types.spec import ModelSpec
+
+PRICE_WAIT = (
+    1.0  # seconds that a first answer waits for the price catalogue, if it was not read while the model answered
+)
+BUDGET_WAIT = 5.0  # seconds, where a cost limit makes the prices part of the decision
+
+
+class Thought(NamedTuple):
+    """A decision, and what it was taken on."""
+
+    decision: Decision
+    facts: Facts
+
+
+@dataclass(slots=True)
+class Hall:
+    """What a client holds. Belongs to one event loop once it is used."""
+
+    policy: Policy
+    recorder: Recorder
+    models: dict[str, Model] = field(default_factory=dict)
+    panel: Panel = field(default_factory=Panel)
+    transport: Transport = field(default_factory=Transport)
+    health: HealthBook = field(default_factory=HealthBook)
+    prices: PriceBook = field(default_factory=PriceBook)
+    surroundings: ClientSurroundings = field(init=False)
+    hooked: int = 0
+    _replaced: list[Model] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.surroundings = ClientSurroundings(self.models)
+
+    def hook(self, model: Model) -> None:
+        """Make a model known. Hooked again with other settings, it keeps its place in the order."""
+        before = self.models.get(model.spec.id)
+        model.spec = replace(model.spec, order=before.spec.order if before else self.hooked)
+        if before is not None and before is not model:
+            self._replaced.append(before)  # it may be answering: closed with the client
+        self.hooked += 1
+        self.models[model.spec.id] = model
+        self.health.forget(model.spec)
+        self.surroundings.refresh()
+        catalogue = catalogue_of(model.spec.provider)
+        if catalogue is not None and model.spec.price is None:
+            self.prices.want(catalogue, model.spec.name)
+
+    def specs(self) -> dict[str, ModelSpec]:
+        """What is known of each hooked model by now."""
+        return {model_id: known_spec(model, self.prices) for model_id, model in tuple(self.models.items())}
+
+    async def think(self, request: Request) -> Thought:
+        """Look, then decide."""
+        if not self.models:
+            raise refusals.nothing_hooked()
+        if any(model.spec.endpoint for model in self.models.values()):
+            await self.transport.prepare()
+        if request.max_cost_usd is not None and not self.prices.is_settled():
+            await asyncio.to_thread(self.prices.wait, BUDGET_WAIT)
+        reports = await self.panel.ask(prompt=request.prompt, request=request, session_id=request.session_id)
+        facts = assemble(
+            request, self.models.values(), reports, self.health, self.prices, now=time.time(), clock=loop_time()
+        )
+        return Thought(decide(facts, preset(request.policy) if request.policy else self.policy), facts)
+
+    async def answer(self, request: Request, asked_at: float, *, restart: bool) -> AsyncGenerator[str | Reset | Reply]:
+        """The path of a prompt: look, think, write the decision down, act, write the outcome down.
+
+        Args:
+            asked_at: When the caller called, on the loop's clock; the deadline counts from there.
+        """
+        deadline = None if request.deadline is None else asked_at + request.deadline
+        journey = Journey(self._learn)
+        try:
+            async with asyncio.timeout_at(deadline):
+                decision, facts = await self.think(request)
+                await self.recorder.decided(decision, facts, request)
+        except TimeoutError:
+            raise too_late(request, journey) from None
+        if decision.private != request.private:
+            request = replace(request, private=decision.private)
+        self.prices.kick()
+        try:
+            if not decision.plan:
+                raise refusals.no_route(decision, facts)
+            plan = [self.models[model_id] for model_id in decision.plan]
+            async with aclosing(walk(plan, request, journey, restart=restart, deadline=deadline)) as chunks:
+                async for chunk in chunks:
+                    if type(chunk) is Delta:
+                        yield chunk.text
+                    elif type(chunk) is Reset:
+                        yield chunk
+            if journey.end is None:
+                raise refusals.all_failed(decision, journey.attempts, self.models)
+            reply = await self._reply(request, decision, journey, asked_at, deadline)
+        except OblixError as error:
+            self.recorder.ended(decision, journey.attempts, error=error)
+            raise refusals.sign(error, decision, journey.attempts) from None
+        except (asyncio.CancelledError, GeneratorExit):
+            self.recorder.ended(decision, journey.attempts)
+            raise
+        self.recorder.ended(decision, journey.attempts, metrics=reply.metrics)
+        yield reply
+
+    async def _reply(
+        self, request: Request, decision: Decision, journey: Journey, asked_at: float, deadline: float | None
+    ) -> Reply:
+        end, model_id = journey.end, journey.answered_by
+        assert end is not None
+        assert model_id is not None
+        now, wall = loop_time(), time.time()
+        if not self.prices.is_settled():
+            left = PRICE_WAIT if deadline is None else min(PRICE_WAIT, deadline - now)
+            if left > 0:
+                await asyncio.to_thread(self.prices.wait, left)
+        specs = self.specs()
+        measured = figures.metrics(request, specs[model_id], journey, end, asked_at=asked_at, now=now, wall=wall)
+        measured["saved_usd"] = figures.saved(decision, specs, measured)
+        return Reply(
+            request.id,
+            model_id,
+            "".join(journey.text),
+            measured,
+            decision.checks,
+            decision,
+            tuple(journey.attempts),
+            request.session_id,
+            end.finish_reason,
+            end.tool_calls,
+            end.logprobs,
+        )
+
+    def _learn(self, attempt: Attempt, error: AttemptFailed | None) -> None:
+        """What every attempt teaches: health for the next decision, news for the agents."""
+        model = self.models.get(attempt.model_id)
+        if model is not None and attempt.outcome == "ok":
+            self.health.succeeded(model.spec, attempt.total)
+        elif model is not None and error is not None:
+            self.health.failed(model.spec, error.kind, error.message, loop_time(), error.retry_after)
+        self.panel.notice(attempt)
+
+    async def close(self) -> None:
+        """Close everything; what still answers ends as cancelled."""
+        await self.panel.close()
+        replaced, self._replaced = self._replaced, []
+        models = [*self.models.values(), *replaced]
+        await asyncio.gather(*(model.close() for model in models), return_exceptions=True)
+        await self.transport.close()
+        await self.recorder.close()
+
+    def abandon(self) -> None:
+        """Forget a loop that was closed before anything could be."""
+        self.panel.abandon()
+        self.transport.abandon()
+        self.recorder.abandon()
+
+
+def loop_time() -> float:
+    """The loop's clock, on which every duration and deadline is measured."""
+    return asyncio.get_running_loop().time()
