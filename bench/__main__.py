@@ -18,7 +18,7 @@ SLICE = 0.3  # seconds for one measurement of one contender: 200 calls of the sl
 WIDTH = 50  # calls in flight
 STREAMS = 4  # of 100 tokens at once: 4 tokens a millisecond keep even the slowest from falling behind
 CONCURRENT = 50  # calls at once to the 0.2 s model
-REPEATS = 3  # of that: the best one counts, because noise only adds
+REPEATS = 5  # of that: the best one counts, because noise only adds
 TRIES = 3  # for a stall above its limit: what is ours shows in each, what is the machine's does not
 ORDERS: tuple[tuple[Any, ...], ...] = (
     ("sequential", SLICE),

@@ -9,6 +9,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 from bench import measure
@@ -18,11 +19,11 @@ PROMPT = "Say hello in two words."
 Asks = dict[str, measure.Ask]
 
 
-async def plain(address: str) -> Asks:
+async def plain(address: str, stack: AsyncExitStack) -> Asks:
     """aiohttp as a program that uses it by itself is written: lines, and json of the standard library."""
     import aiohttp
 
-    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+    session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
     headers = {"Authorization": "Bearer bench"}
 
     def asking(url: str) -> measure.Ask:
@@ -42,12 +43,12 @@ async def plain(address: str) -> Asks:
     return {what: asking(f"{address}/{what}/v1/chat/completions") for what in TEXTS}
 
 
-async def tuned(address: str) -> Asks:
+async def tuned(address: str, stack: AsyncExitStack) -> Asks:
     """aiohttp and nothing else, written for speed: bytes in, bytes out, msgspec for JSON. The floor for a client on aiohttp."""
     import aiohttp
     import msgspec
 
-    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+    session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
     encode, decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
     headers = {"Authorization": "Bearer bench", "Content-Type": "application/json"}
 
@@ -71,22 +72,22 @@ async def tuned(address: str) -> Asks:
     return {what: asking(f"{address}/{what}/v1/chat/completions") for what in TEXTS}
 
 
-async def oblix_cloud(address: str) -> Asks:
+async def oblix_cloud(address: str, stack: AsyncExitStack) -> Asks:
     """`OblixClient.execute` with both agents and the decision log, two models to choose from, both on the cloud's lane."""
-    return {what: await _oblix(("openai", "bench"), ("openai", "other"), f"{address}/{what}/v1") for what in TEXTS}
+    return {what: await _oblix("openai", f"{address}/{what}/v1", stack) for what in TEXTS}
 
 
-async def oblix_edge(address: str) -> Asks:
+async def oblix_edge(address: str, stack: AsyncExitStack) -> Asks:
     """The same on the edge's lane."""
-    return {what: await _oblix(("vllm", "bench"), ("vllm", "other"), f"{address}/{what}/v1") for what in TEXTS}
+    return {what: await _oblix("vllm", f"{address}/{what}/v1", stack) for what in TEXTS}
 
 
-async def _oblix(first: tuple[str, str], second: tuple[str, str], endpoint: str) -> measure.Ask:
+async def _oblix(provider: str, endpoint: str, stack: AsyncExitStack) -> measure.Ask:
     from oblix import OblixClient
     from oblix.agents import ConnectivityAgent, ResourceMonitor
 
-    client = OblixClient()
-    for provider, name in (first, second):
+    client = await stack.enter_async_context(OblixClient())
+    for name in ("bench", "other"):
         await client.hook_model(provider, name, endpoint=endpoint, api_key="bench-key")
     client.hook_agent(ResourceMonitor())
     client.hook_agent(ConnectivityAgent())
@@ -97,19 +98,20 @@ async def _oblix(first: tuple[str, str], second: tuple[str, str], endpoint: str)
     return ask
 
 
-async def openai_sdk(address: str) -> Asks:
+async def openai_sdk(address: str, stack: AsyncExitStack) -> Asks:
     """The openai SDK: streaming, no retries."""
     from openai import AsyncOpenAI
 
     def asking(base: str) -> measure.Ask:
         client = AsyncOpenAI(api_key="bench", base_url=base, max_retries=0)
+        stack.push_async_callback(client.close)
 
         async def ask() -> str:
             text: list[str] = []
             stream = await client.chat.completions.create(**_body())
             async for chunk in stream:
                 if chunk.choices and (said := chunk.choices[0].delta.content):
-                    text.append(said)
+                    text.append(said)  # noqa: PERF401  as it would be written
             return "".join(text)
 
         return ask
@@ -126,7 +128,7 @@ def _body() -> dict[str, Any]:
     }
 
 
-CONTENDERS: dict[str, Callable[[str], Awaitable[Asks]]] = {
+CONTENDERS: dict[str, Callable[[str, AsyncExitStack], Awaitable[Asks]]] = {
     "plain": plain,
     "tuned": tuned,
     "oblix": oblix_cloud,
@@ -143,19 +145,21 @@ async def _obey(asks: Asks, order: str, *given: Any) -> Any:
     if order == "in_flight":
         return await measure.in_flight(asks["tiny"], *given)
     if order in ("hundred", "burst"):
-        return await measure.streamed(asks[order], *given, TOKENS)
+        seconds, width = given
+        return await measure.streamed(asks[order], seconds, width, TOKENS)
     assert order == "at_once", order
     return await measure.at_once(asks["slow"], *given)
 
 
 async def _serve(name: str, address: str) -> None:
-    asks = await CONTENDERS[name](address)
     loop = asyncio.get_running_loop()
     orders = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
-    while line := await orders.readline():
-        sys.stdout.write(json.dumps(await _obey(asks, *json.loads(line))) + "\n")
-        sys.stdout.flush()
+    async with AsyncExitStack() as stack:
+        asks = await CONTENDERS[name](address, stack)
+        while line := await orders.readline():
+            sys.stdout.write(json.dumps(await _obey(asks, *json.loads(line))) + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from statistics import median
+from typing import Self
 
 Ask = Callable[[], Awaitable[str]]
 
@@ -78,7 +79,7 @@ class Ticker:
         self.longest = 0.0
         self._loop = asyncio.get_running_loop()
 
-    def __enter__(self) -> Ticker:
+    def __enter__(self) -> Self:
         self._last = self._loop.time()
         self._timer = self._loop.call_later(self.EVERY, self._tick)
         return self

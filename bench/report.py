@@ -42,7 +42,7 @@ STALLS = {
 class Found:
     """All that was measured; seconds, but for `thinking` (µs) and `imports` (ms, MB)."""
 
-    seen: dict[str, dict[str, list[Any]]]
+    seen: dict[str, dict[str, list[Any]]]  # contender → measurement → one result a round
     together: dict[str, tuple[float, float]]
     stalled: dict[str, dict[str, float]]
     imports: dict[str, tuple[float, float]]
@@ -50,34 +50,34 @@ class Found:
 
     def p50(self, name: str) -> float:
         """µs of a call, one after the other."""
-        return 1e6 * median(self.seen[name]["sequential"])
+        return 1e6 * float(median(self.seen[name]["sequential"]))
 
     def ratio(self, name: str) -> float:
         """Of that to bare aiohttp's in the same round."""
         pairs = zip(self.seen[name]["sequential"], self.seen[BASE]["sequential"], strict=True)
-        return median(ours / theirs for ours, theirs in pairs)
+        return float(median(ours / theirs for ours, theirs in pairs))
 
     def added(self, name: str) -> float:
         """µs over bare aiohttp's in the same round."""
         pairs = zip(self.seen[name]["sequential"], self.seen[BASE]["sequential"], strict=True)
-        return 1e6 * median(ours - theirs for ours, theirs in pairs)
+        return 1e6 * float(median(ours - theirs for ours, theirs in pairs))
 
     def rate(self, name: str) -> float:
         """Calls a second with many in flight."""
-        return median(rate for rate, _ in self.seen[name]["in_flight"])
+        return float(median(rate for rate, _ in self.seen[name]["in_flight"]))
 
     def share(self, name: str) -> float:
         """Of bare aiohttp's in the same round."""
         pairs = zip(self.seen[name]["in_flight"], self.seen[BASE]["in_flight"], strict=True)
-        return median(ours[0] / theirs[0] for ours, theirs in pairs)
+        return float(median(ours[0] / theirs[0] for ours, theirs in pairs))
 
     def cpu(self, name: str) -> float:
         """CPU µs of a call with many in flight."""
-        return 1e6 * median(cpu for _, cpu in self.seen[name]["in_flight"])
+        return 1e6 * float(median(cpu for _, cpu in self.seen[name]["in_flight"]))
 
     def token(self, name: str, what: str) -> float:
         """CPU µs of a token."""
-        return 1e6 * median(self.seen[name][what])
+        return 1e6 * float(median(self.seen[name][what]))
 
 
 def header() -> str:
@@ -111,7 +111,7 @@ def table(found: Found) -> str:
             f"{said:<26} {found.p50(name):>8.0f} {found.ratio(name):>7.2f} {found.rate(name):>14,.0f} {found.share(name):>6.2f}"
             f" {found.cpu(name):>12.0f} {found.token(name, 'hundred'):>8.1f} |{found.token(name, 'burst'):>6.1f}"
         )
-    lines += ["", "50 at once against a model that takes 0.2 s to its first token, best of 3"]
+    lines += ["", "50 at once against a model that takes 0.2 s to its first token, the best of 5"]
     for name, (one, all_) in found.together.items():
         lines.append(f"  {NAMES[name]:<38} one {1e3 * one:.1f} ms, fifty {1e3 * all_:.1f} ms: {all_ / one:.3f} ×")
     lines += [
@@ -164,5 +164,5 @@ def _told(value: float, unit: str) -> str:
     return f"{value:.1f}{unit}" if unit else f"{value:.2f}"
 
 
-def _word(kept: bool, otherwise: str) -> str:  # noqa: FBT001  a verdict
+def _word(kept: bool, otherwise: str) -> str:
     return "ok" if kept else otherwise

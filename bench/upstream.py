@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 TOKENS = 100  # of the long answers: the length that design/performance.md measured with
 PACE = 0.001  # seconds between two tokens of `hundred`, so that each arrives in a packet of its own
@@ -63,8 +63,8 @@ def _whole(words: tuple[str, ...]) -> bytes:
 class Upstream(asyncio.Protocol):
     """One connection. It reads just enough of HTTP/1.1 to know where a request ends, and keeps the connection."""
 
-    ANSWERS = {b"tiny": _whole(TINY), b"burst": _whole(LONG), b"slow": _whole(TINY)}
-    STREAM = _answer(LONG)
+    ANSWERS: ClassVar = {b"tiny": _whole(TINY), b"burst": _whole(LONG), b"slow": _whole(TINY)}
+    STREAM: ClassVar = _answer(LONG)
 
     def __init__(self) -> None:
         self._rest = b""

@@ -23,8 +23,6 @@ PLACEHOLDERS = [
     "YOUR_API_KEY",
     "Your API key",
     "your-key-here",
-    "my_key",
-    "my-openai-key",
     "insert_your_key",
     "INSERT-KEY",
     "replace-me",

@@ -28,21 +28,11 @@ def is_placeholder(key: str | None) -> bool:
 
 def resolve_key(given: str | None, variables: tuple[str, ...], environ: Mapping[str, str] | None = None) -> str | None:
     """The key to use: the one given, else the first variable that holds one. Placeholders count as not given."""
-    environ = _with_dotenv(variables) if environ is None else environ
+    environ = os.environ if environ is None else environ
     for key in (given, *(environ.get(name) for name in variables)):
         if key is not None and not is_placeholder(key):
             return key.strip()
     return None
-
-
-def _with_dotenv(variables: tuple[str, ...]) -> Mapping[str, str]:
-    """The environment, with the keys that a `.env` in the working folder adds."""
-    if not variables or any(os.environ.get(name) for name in variables) or not Path(".env").is_file():
-        return os.environ
-    from dotenv import dotenv_values
-
-    found = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    return {**found, **os.environ}
 
 
 def resolve_endpoint(

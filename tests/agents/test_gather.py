@@ -126,7 +126,7 @@ def test_enums_and_missing_keys_are_read_kindly() -> None:
 
 def test_a_report_that_is_one_already_is_taken_as_it_is() -> None:
     told = AgentReport(False, "shut", "cloud", "no", metrics={"x": 1}, lean="edge", stale=True)
-    assert run(ask(panel(Witness("own", told))))[0]["own"] is told
+    assert run(ask(panel(Witness("own", told))))[0]["own"] == told
 
 
 # --- getting ready ---

@@ -24,7 +24,7 @@ def hook(
     kind: ModelType | str, name: str = "tried", endpoint: str | None = None, api_key: str | None = None, **options: Any
 ) -> Model:
     return build(
-        kind, name, endpoint=endpoint, api_key=api_key, order=3, transport=Transport(), options=options
+        kind, name, endpoint=endpoint, api_key=api_key, transport=Transport(), options=options
     )  # fmt: skip
 
 
@@ -51,7 +51,6 @@ def test_a_model_has_one_name(kind: ModelType | str, name: str, model_id: str, m
     model = hook(kind, name)
     assert isinstance(model, made)
     assert model.spec.id == model_id
-    assert model.spec.order == 3
 
 
 @pytest.mark.parametrize("provider", sorted(PROVIDERS))

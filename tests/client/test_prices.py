@@ -16,7 +16,7 @@ from .hooked import client_with, cloud, edge
 
 
 async def settled(client: OblixClient) -> None:
-    await asyncio.to_thread(client._prices.wait, 30.0)
+    await asyncio.to_thread(client._hall.prices.wait, 30.0)
 
 
 def test_prices_that_were_found_while_the_model_answered_count_at_once() -> None:

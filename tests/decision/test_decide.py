@@ -322,7 +322,7 @@ def test_models_that_are_equal_keep_the_order_of_hooking_and_say_so() -> None:
         ({"health": Health(key_refused="HTTP 401")}, "key_refused", "HTTP 401"),
         ({"health": Health(missing="no such model")}, "model_missing", "no such model"),
         ({"price": None}, "unpriced", "its price is unknown and a cost limit is set"),
-        ({"price": Price(10.0, 1000.0, "test")}, "budget", "about $0.3002 is above the limit of $0.0100"),
+        ({"price": Price(10.0, 1000.0, "test")}, "budget", "about $0.30 is above the limit of $0.01"),
     ],
 )
 def test_hard_rules_exclude_with_their_reason(changed: dict[str, Any], code: str, text: str) -> None:

@@ -175,7 +175,7 @@ def test_a_dict_is_a_report(found: dict[str, Any]) -> None:
     assert report.reason == (found.get("reason") or "")
     assert report.metrics == found.get("metrics", {})
     assert isinstance(report.state, str)
-    assert AgentReport.parse(report) is report
+    assert AgentReport.parse(report) == report
 
 
 def test_a_report_that_was_told_is_read_again() -> None:

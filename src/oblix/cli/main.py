@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -37,6 +39,9 @@ class _Lazy(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if _is_prompt(args):
+            near = get_close_matches(args[0], COMMANDS, 1, 0.7) if len(args) == 1 and " " not in args[0] else []
+            if near:
+                raise click.UsageError(f"Did you mean `oblix {near[0]}`? To ask it: oblix ask {args[0]}", ctx)
             args = ["ask", *args]
         return super().parse_args(ctx, args)
 
@@ -64,6 +69,12 @@ def main(args: list[str] | None = None) -> int:
     """Run, and give the exit code: 0 ok · 1 failed · 2 usage · 3 no route · 4 key · 5 budget · 130 interrupted."""
     from oblix.errors import OblixError
 
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # a terminal that cannot show a character gets a question mark, not a traceback
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         result: Any = oblix.main(args=args, prog_name="oblix", standalone_mode=False)
     except OblixError as error:
@@ -83,4 +94,7 @@ def main(args: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough
         sys.stderr.close()
         return 0
+    except OSError as error:  # a full disk behind stdout; the network's errors are ours by now
+        sys.stderr.write(f"error: the output cannot be written: {error.strerror or error}\n")
+        return 1
     return result if isinstance(result, int) else 0

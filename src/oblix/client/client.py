@@ -41,9 +41,8 @@ _log = logging.getLogger("oblix")
 class OblixClient:
     """Runs prompts where they should run.
 
-    Constructing and hooking touch neither network nor disk (but for a settings file that is named, and a `.env` for keys). The
-    client belongs to the event loop of its first awaited call, and may be used from many tasks of that loop. Leaving without
-    `shutdown` is quiet.
+    Constructing and hooking touch neither network nor disk (but for a settings file that is named). The client belongs to the event
+    loop of its first awaited call, and may be used from many tasks of that loop. Leaving without `shutdown` is quiet.
 
     Args:
         oblix_api_key: Accepted and ignored: there is no account.
@@ -68,7 +67,7 @@ class OblixClient:
         settings = load(config_path) if config_path is not None else None
         name = settings.policy if settings and settings.policy and policy == "balanced" else policy
         self._hall = Hall(preset(name), Recorder(store))
-        self._lifeline = Lifeline(self._hall.close, self._hall.abandon)
+        self._lifeline = Lifeline(self._close, self._hall.abandon)
         weakref.finalize(self, self._hall.transport.abandon)
         show_errors_briefly()
         for row in settings.models if settings else ():
@@ -299,6 +298,11 @@ class OblixClient:
         if wanted not in self._hall.models and not fallback:
             raise refusals.unknown_model(model_id, tuple(self._hall.models))
         return wanted
+
+    async def _close(self) -> None:
+        # A method of the client, so that what waits for the loop's end keeps the client: dropped earlier, it would clean up in a task
+        # that the end of the loop cancels.
+        await self._hall.close()
 
     async def _tie(self) -> None:
         if not self._lifeline.is_tied:

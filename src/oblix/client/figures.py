@@ -6,6 +6,7 @@ from functools import lru_cache
 from time import gmtime, strftime
 from typing import Any
 
+from oblix.decision.money import usd
 from oblix.decision.tokens import estimate, estimate_messages
 from oblix.execution.run import Journey
 from oblix.types.chunk import End
@@ -78,13 +79,6 @@ def footer(reply: Reply) -> str:
     mark = "~" if "output_tokens" in m["estimated"] else ""
     tokens = f"{mark}{m['output_tokens']} tok"
     return f"{place} · {reply.model_id} · {m['total_latency']:.1f} s{first} · {tokens} · {cost}{saved_} · {reply.why()}"
-
-
-def usd(amount: float) -> str:
-    """An amount with two significant digits below a cent: `$0`, `$0.000018`, `$1.20`."""
-    if amount == 0:
-        return "$0"
-    return f"${amount:.2f}" if amount >= 0.01 else f"${float(f'{amount:.2g}'):.8f}".rstrip("0")
 
 
 def _iso(at: float) -> str:

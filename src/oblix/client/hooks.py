@@ -94,7 +94,7 @@ def _own_options(provider: Provider, options: Mapping[str, Any]) -> dict[str, An
     own = _OWN[provider.wire]
     for option in options:
         if option not in (*_COMMON, *own):
-            near = get_close_matches(option, (*_COMMON, *own), 1)
+            near = get_close_matches(option, (*_COMMON, *own, "endpoint", "api_key"), 1)
             raise ConfigurationError(
                 f"{option!r} is no option of hook_model for {provider.name}.",
                 hint=(f"Did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join((*_COMMON, *own))}.",

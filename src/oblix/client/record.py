@@ -123,9 +123,10 @@ class Recorder:
         try:
             await write
         except (apsw.Error, msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
-            if str(error) != self._told:  # a disk that is full, or metrics that are no JSON: not told at every prompt
-                _log.warning("a decision could not be written down: %s", error)
-            self._told = str(error)
+            trouble = str(error) or type(error).__name__
+            if trouble != self._told:  # a disk that is full, or metrics that are no JSON: not told at every prompt
+                _log.warning("a decision could not be written down: %s", trouble)
+            self._told = trouble
 
     def abandon(self) -> None:
         """Forget a loop that was closed; what it left is written with the next."""

@@ -33,7 +33,7 @@ _ERRORS: tuple[tuple[str, type[NoRoute], str], ...] = (
     ("budget", BudgetExceeded, "Raise max_cost_usd, or hook a cheaper model."),
     ("key_missing", KeyMissing, ""),
     ("key_refused", KeyMissing, ""),
-    ("model_missing", NoRoute, "Fetch the model on its server, then try again."),
+    ("model_missing", NoRoute, "Fetch the model, or mend its file, then hook it again or wait a minute."),
     ("capability", NoRoute, "Hook a model that can, or leave the wish out."),
 )
 

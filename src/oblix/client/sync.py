@@ -156,6 +156,10 @@ class OblixClient:
         """See `oblix.OblixClient.hook_model`."""
         return self._run(self._client.hook_model(model_type, model_name, endpoint, api_key, **options))
 
+    def hook_settings(self, row: Mapping[str, Any]) -> None:
+        """See `oblix.OblixClient.hook_settings`."""
+        self._client.hook_settings(row)
+
     def hook_agent(self, agent: BaseAgent) -> bool:
         """See `oblix.OblixClient.hook_agent`."""
         return self._run(_later(self._client.hook_agent, agent))
@@ -212,9 +216,18 @@ class OblixClient:
         )
         return Stream(self._loop, inner)
 
-    def route(self, prompt: str | None = None, model_id: str | None = None, **wishes: Unpack[Wishes]) -> Decision:
+    def route(
+        self,
+        prompt: str | None = None,
+        model_id: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        session_id: str | None = None,
+        deadline: float | None = None,
+        **wishes: Unpack[Wishes],
+    ) -> Decision:
         """See `oblix.OblixClient.route`."""
-        return self._run(self._client.route(prompt, model_id, **wishes))
+        return self._run(self._client.route(prompt, model_id, temperature, max_tokens, session_id, deadline, **wishes))
 
     def explain(self, decision_id: str = "last") -> str:
         """See `oblix.OblixClient.explain`."""

@@ -75,6 +75,17 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "logprobs": (int,),
     "provider_options": (Mapping,),
 }
+_PARAMETERS = (
+    "model_id",
+    "temperature",
+    "max_tokens",
+    "request_id",
+    "session_id",
+    "deadline",
+    "display_metrics",
+    "stream",
+)
+_ALIASES = {"model": "model_id", "timeout": "deadline", "temp": "temperature", "max_output_tokens": "max_tokens"}
 # Set by us: what was checked and decided must be what is sent.
 _RESERVED = frozenset({"model", "messages", "stream", "stream_options", "truncate", "shift"})
 # Settled for later versions; until then they are refused, not ignored.
@@ -118,7 +129,7 @@ def _check(wish: str, value: object) -> None:
     if wish in _LATER:
         raise InvalidRequest(f"{wish!r} comes with a later version.", hint="Leave it out; nothing was sent.")
     if wish not in WISHES:
-        near = get_close_matches(wish, WISHES, 1)
+        near = [_ALIASES[wish]] if wish in _ALIASES else get_close_matches(wish, (*_PARAMETERS, *WISHES), 1)
         raise InvalidRequest(
             f"{wish!r} is no wish that execute() knows.",
             hint=(f"Did you mean {near[0]!r}? " if near else "")
@@ -149,6 +160,8 @@ def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
     logprobs: int = get("logprobs") or 0
     if logprobs < 0:
         raise InvalidRequest(f"logprobs={logprobs} is below 0.", hint="0 is off.")
+    tools = tuple(_read("tool", _tool, tool) for tool in get("tools") or ())
+    _check_choice(get("tool_choice"), tools)
     return {
         "fallback": bool(get("fallback")),
         "private": bool(get("private")),
@@ -156,7 +169,7 @@ def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
         "stop": (stop,) if isinstance(stop, str) else _texts("stop", stop),
         "seed": get("seed"),
         "logprobs": logprobs,
-        "tools": tuple(_read("tool", _tool, tool) for tool in get("tools") or ()),
+        "tools": tools,
         "tool_choice": get("tool_choice"),
         "response_format": _read("response_format", _format, get("response_format")),
         "max_cost_usd": _number("max_cost_usd", get("max_cost_usd"), 0.0, 1e9),
@@ -165,6 +178,16 @@ def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
         "tags": _texts("tags", get("tags") or ()),
         "provider_options": _options(get("provider_options") or {}),
     }
+
+
+def _check_choice(choice: str | None, tools: tuple[Tool, ...]) -> None:
+    """What no model could do must not look like a model's failure."""
+    names = [tool.name for tool in tools]
+    if choice in (None, "auto", "none") or (choice == "required" and tools) or choice in names:
+        return
+    raise InvalidRequest(
+        f"tool_choice={choice!r} is none of the tools.", hint=f"Tools: {', '.join(names) or 'none were passed'}."
+    )
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -310,8 +333,8 @@ def _image(image: str | Path | bytes) -> Image:
 
 def _read_file(path: str | Path) -> bytes:
     """Enough of the file to know whether it is too large."""
-    if not Path(path).is_file():
-        raise FileNotFoundError("it is no file")  # a pipe could make us wait for ever
+    if Path(path).is_fifo():
+        raise OSError("it is a pipe")  # a pipe could make us wait for ever
     with Path(path).open("rb") as file:
         return file.read(MAX_IMAGE + 1)
 

@@ -126,6 +126,8 @@ def _network(facts: Facts, edge: bool, scored: list[Scored]) -> Reason | None:
 
 def _health(scored: list[Scored]) -> Reason | None:
     """A model that would stand first, had it not failed a moment ago."""
+    if not any("health" in terms for (_, terms), _ in scored):
+        return None
     best = max(scored, key=lambda pair: pair[0][0] - pair[0][1].get("health", 0.0))[1]
     if best is scored[0][1] or not best.health.failing:
         return None
@@ -157,13 +159,13 @@ _BEHIND = {
 def _behind(first: Scored, other: Scored, facts: Facts, field: Field) -> Reason:
     """Why a candidate is not the first: the term on which it loses most."""
     (_, ours), (_, theirs) = first[0], other[0]
-    term = max(
-        (name for name in _NAMES if name in ours or name in theirs),
-        key=lambda name: ours.get(name, 0.0) - theirs.get(name, 0.0),
-        default="",
-    )
+    term, most = "", 0.0
+    for name in _NAMES:
+        lost = ours.get(name, 0.0) - theirs.get(name, 0.0)
+        if lost > most:
+            term, most = name, lost
     model = other[1]
-    if ours.get(term, 0.0) <= theirs.get(term, 0.0):
+    if not term:
         return Reason("order", "no better, and hooked later")
     if term == "health":
         return Reason("health", f"it failed a moment ago: {model.health.failing}")

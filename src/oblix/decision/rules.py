@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from oblix.decision.facts import Facts, ModelFacts
+from oblix.decision.money import usd
 from oblix.decision.policy import Policy
 from oblix.types.decision import Reason
 
@@ -56,7 +57,7 @@ def budget(facts: Facts, model: ModelFacts, policy: Policy) -> Reason | None:
     cost = estimated_cost(facts, model)
     if cost is None:
         return Reason("unpriced", "its price is unknown and a cost limit is set")
-    return Reason("budget", f"about ${cost:.4f} is above the limit of ${limit:.4f}") if cost > limit else None
+    return Reason("budget", f"about {usd(cost)} is above the limit of {usd(limit)}") if cost > limit else None
 
 
 def key(facts: Facts, model: ModelFacts, policy: Policy) -> Reason | None:

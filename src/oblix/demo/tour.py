@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
+import sys
 import textwrap
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -94,7 +96,7 @@ class Scenes:
         leaked = self._wire.sent - before
         print(f"   on the wire to the cloud: {leaked} bytes")
         self._surprises += leaked > 0
-        print("\nAsk for the reasons of any answer with `oblix why`.")
+        print(f"\nAsk for the reasons of the latest answer with: {_command()} why")
         return self._surprises
 
     def _ask(self, prompt: str, *, private: bool = False) -> Callable[[], Awaitable[Reply]]:
@@ -133,6 +135,14 @@ class Scenes:
                     await asyncio.sleep(0.25)
         except TimeoutError:
             print("   (the cloud is not the first choice yet; it is told as it goes)")
+
+
+def _command() -> str:
+    """How to call us from here: `make demo` does not put its environment on the path."""
+    if shutil.which("oblix"):
+        return "oblix"
+    beside = Path(sys.executable).with_name("oblix")
+    return os.path.relpath(beside) if beside.exists() else f"{sys.executable} -m oblix"
 
 
 def _say(text: str) -> None:

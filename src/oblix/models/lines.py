@@ -23,6 +23,15 @@ class LineDecoder:
         """What came after the last line ending."""
         return b"".join(self._parts)
 
+    @property
+    def is_between_lines(self) -> bool:
+        """Whether the next byte begins a line."""
+        return not (self._parts or self._after_cr)
+
+    def pass_by(self) -> None:
+        """Whole lines went by that were not fed, with no mark before them."""
+        self._at_start = False
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """The lines that `chunk` completes.
 

@@ -16,7 +16,7 @@ from oblix.storage.sqlite import open_file
 if TYPE_CHECKING:
     import apsw
 
-PATIENCE = 0.25  # seconds that a write waits for other processes; then the prompt goes on without its row
+PATIENCE = 2.0  # seconds that a write waits for other processes; then the prompt goes on without its row
 # Writes, some 2,000 pages of 4 KiB (SQLite's own default is 1,000). The checkpoint syncs the disk (5 to 25 ms), so it runs beside, on a
 # thread. While the write-ahead log stays small its pages are used again, which makes a write a quarter faster than in fresh ones.
 CHECKPOINT_EVERY = 400

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast, get_args
 from oblix.types.spec import Place
 
 Target = Literal["local", "local_cpu", "local_gpu", "cloud", "hybrid"]
+DEEPEST = 8  # levels of an agent's metrics that are kept as they are
 TARGETS: tuple[str, ...] = get_args(Target)
 
 
@@ -99,13 +100,15 @@ class AgentReport(Mapping[str, Any]):
         )
 
 
-def _plain(value: Any) -> Any:
-    """The value as JSON has it; what JSON does not know becomes its text."""
+def _plain(value: Any, depth: int = 0) -> Any:
+    """The value as JSON has it; what JSON does not know, or what is nested too deeply, becomes its text."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple | set | frozenset) else str(value)
+    if depth < DEEPEST and isinstance(value, Mapping):
+        return {str(key): _plain(inner, depth + 1) for key, inner in value.items()}
+    if depth < DEEPEST and isinstance(value, list | tuple | set | frozenset):
+        return [_plain(inner, depth + 1) for inner in value]
+    return str(value)
 
 
 _FIELDS = tuple(item.name for item in fields(AgentReport))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 
 import click
+from dotenv import load_dotenv
 
 from oblix.cli.here import hook_what_is_here
 from oblix.cli.render import note
@@ -21,7 +23,7 @@ from oblix.types.chunk import Reset
 @click.option("-s", "--system", help="A system prompt.")
 @click.option("--private", is_flag=True, help="The prompt never leaves this machine.")
 @click.option("--policy", help="balanced, offline_first, fastest, cheapest, best or private.")
-@click.option("--max-tokens", type=click.IntRange(1), help="Limit of the answer.")
+@click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Limit of the answer.")
 @click.option("--max-cost", type=click.FloatRange(0), help="Exclude models that would cost more (USD).")
 @click.option(
     "--deadline", type=click.FloatRange(0.001), default=600.0, show_default=True, help="Seconds for the whole call."
@@ -34,21 +36,35 @@ def command(  # noqa: PLR0913  one parameter per option
     system: str | None,
     private: bool,
     policy: str | None,
-    max_tokens: int | None,
+    max_tokens: int,
     max_cost: float | None,
     deadline: float,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Ask. What is piped in is appended to the prompt."""
+    load_dotenv(".env")  # a program of one's own calls load_dotenv() itself, as it likes
     prompt = " ".join(words)
     if not sys.stdin.isatty():
-        prompt = f"{prompt}\n\n{sys.stdin.read()}".strip()
+        prompt = f"{prompt}\n\n{_piped()}".strip()
     wishes = {"system": system, "private": private, "policy": policy, "max_cost_usd": max_cost, "on_break": "restart"}
     given = {name: wish for name, wish in wishes.items() if wish is not None and wish is not False}
     asyncio.run(
         _ask(prompt, model, {**given, "max_tokens": max_tokens, "deadline": deadline}, as_json=as_json, quiet=quiet)
     )
+
+
+def _piped() -> str:
+    """What was piped in; says so when that takes its time, because it looks like a slow model."""
+    timer = threading.Timer(
+        1.0, note, ("waiting for the end of standard input (give < /dev/null where there is none) …",)
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        return sys.stdin.read()
+    finally:
+        timer.cancel()
 
 
 async def _ask(prompt: str, model: str | None, wishes: dict[str, object], *, as_json: bool, quiet: bool) -> None:
@@ -70,5 +86,7 @@ async def _ask(prompt: str, model: str | None, wishes: dict[str, object], *, as_
                     click.echo(piece, nl=False)
             reply = await stream.reply()
         click.echo()
+        if reply.finish_reason == "length":
+            note("[the answer was cut off at its limit; --max-tokens sets it]")
         if not quiet and sys.stderr.isatty():
             note(footer(reply))

@@ -28,7 +28,11 @@ def _list() -> None:
     try:
         weights = resolve("smollm2")
         rows.append(
-            ("embedded:smollm2", "edge", f"fetched, {weights.size / 1e6:.0f} MB, window {weights.window or '?'}")
+            (
+                "embedded:smollm2",
+                "edge",
+                f"fetched, {weights.size / 1e6:.0f} MB, trained for {weights.window or '?'} tokens",
+            )
         )
     except AttemptFailed:
         rows.append(("embedded:smollm2", "edge", "not fetched: oblix models fetch smollm2 (98 MB)"))

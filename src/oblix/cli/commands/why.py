@@ -10,6 +10,7 @@ import click
 
 from oblix.cli.render import table
 from oblix.decision import explain
+from oblix.decision.money import usd
 from oblix.errors import InvalidRequest
 from oblix.settings import home
 from oblix.storage.decisions import DecisionLog
@@ -25,6 +26,8 @@ def command(decision: str, as_json: bool) -> None:
     found = log.find(decision) if path.exists() else None
     log.close()
     if found is None:
+        if decision == "last":
+            raise InvalidRequest(f"Nothing was asked yet: {path} holds no decision.", hint='Ask first: oblix "…"')
         raise InvalidRequest(
             f"No decision {decision!r} is in {path}.", hint="`oblix why` tells of the latest; ask something first."
         )
@@ -40,7 +43,7 @@ def command(decision: str, as_json: bool) -> None:
         click.echo("\n" + table(("agent", "state", "target", "reason"), explain.checks(record)))
     if outcome and outcome["metrics"]:
         figures = outcome["metrics"]
-        cost = "cost unknown" if figures["cost_usd"] is None else f"${figures['cost_usd']:.6f}"
+        cost = "cost unknown" if figures["cost_usd"] is None else usd(figures["cost_usd"])
         click.echo(
             f"\n{figures['total_latency']:.2f} s, {figures['input_tokens']} tokens in, {figures['output_tokens']} out, {cost}"
         )

@@ -261,7 +261,8 @@ def _unloadable(message: pipe.Unloadable, said: str) -> AttemptFailed:
             f"The embedded engine is not installed: {message.why}.",
             hint='pip install "openoblix[embedded]"',
         )
-    why = said[-500:] or message.why
+    errors = [line.split(" E ", 1)[1] for line in said.splitlines() if " E " in line]  # llama.cpp marks its errors so
+    why = (errors[0] if errors else said[-500:] or message.why).strip().rstrip(".")
     return AttemptFailed(
         FailureKind.MODEL_UNLOADABLE,
         f"The engine cannot load the weights: {why}.",

@@ -115,6 +115,7 @@ class LlamaServer:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"},
+                start_new_session=True,  # a Ctrl-C on the terminal is for the parent; the end of our standard input ends the child
             )
             line = self._first_line(child)
             if line.startswith("ready "):
