@@ -66,9 +66,7 @@ Scored = tuple[tuple[float, dict[str, float]], ModelFacts]
 
 def _score(facts: Facts, model: ModelFacts, policy: Policy, field: Field) -> tuple[float, dict[str, float]]:
     terms = {name: points for name, term in TERMS if (points := term(facts, model, policy, field))}
-    return round(
-        sum(terms.values()), 9
-    ), terms  # rounded, so that what is equal but for the order of adding stays equal
+    return round(sum(terms.values()), 9), terms  # what is equal but for the order of adding must stay equal
 
 
 def _reasons(
