@@ -34,7 +34,7 @@ def wait_until(true: Callable[[], object]) -> None:
 def program(text: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
     """Run a program of its own."""
     return subprocess.run(
-        [sys.executable, "-W", "error", "-X", "dev", "-c", textwrap.dedent(text)],
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(text)],
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -202,9 +202,10 @@ def test_a_fork_has_sensors_of_its_own() -> None:
         from oblix.agents import ResourceMonitor
 
         async def look(agent):
-            for _ in range(300):   # a busy machine may need more than the 90 ms that one check waits
+            for _ in range(300):  # a busy machine may need more than the 90 ms that one check waits
                 if (await agent.check()).state != "unknown":
                     return True
+                await asyncio.sleep(0.05)
 
         agent = ResourceMonitor()
         assert asyncio.run(look(agent))

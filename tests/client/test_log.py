@@ -52,7 +52,7 @@ def test_the_decision_is_in_the_file_before_the_model_is_asked(file: Path) -> No
 
     reply = run(client_with(edge([look, "yes"]), cloud(), store=file).execute("What is it?"))
     ((decisions, outcomes),) = seen
-    assert decisions == [{**reply.decision.to_dict(), "session_id": None, "tags": []}]
+    assert decisions == [{**reply.decision.verdicts(), "session_id": None, "tags": []}]
     assert outcomes == []
     assert rows(file, "decision") == decisions
     (outcome,) = rows(file, "outcome")

@@ -20,6 +20,7 @@ from oblix.decision.policy import Policy
 from oblix.decision.policy import policy as preset
 from oblix.errors import AttemptFailed, OblixError
 from oblix.execution.health import HealthBook
+from oblix.execution.patience import within
 from oblix.execution.run import Journey, too_late, walk
 from oblix.models.base import Model
 from oblix.models.catalog import PriceBook
@@ -85,7 +86,7 @@ class Hall:
         """Look, then decide."""
         if not self.models:
             raise refusals.nothing_hooked()
-        if any(model.spec.endpoint for model in self.models.values()):
+        if not self.transport.is_ready and any(model.spec.endpoint for model in self.models.values()):
             await self.transport.prepare()
         if request.max_cost_usd is not None and not self.prices.is_settled():
             await asyncio.to_thread(self.prices.wait, BUDGET_WAIT)
@@ -94,6 +95,12 @@ class Hall:
             request, self.models.values(), reports, self.health, self.prices, now=time.time(), clock=loop_time()
         )
         return Thought(decide(facts, preset(request.policy) if request.policy else self.policy), facts)
+
+    async def _decide(self, request: Request) -> Thought:
+        """Think, and write it down."""
+        thought = await self.think(request)
+        await self.recorder.decided(thought.decision, thought.facts, request)
+        return thought
 
     async def answer(self, request: Request, asked_at: float, *, restart: bool) -> AsyncGenerator[str | Reset | Reply]:
         """The path of a prompt: look, think, write the decision down, act, write the outcome down.
@@ -104,9 +111,7 @@ class Hall:
         deadline = None if request.deadline is None else asked_at + request.deadline
         journey = Journey(self._learn)
         try:
-            async with asyncio.timeout_at(deadline):
-                decision, facts = await self.think(request)
-                await self.recorder.decided(decision, facts, request)
+            decision, facts = await within(self._decide(request), deadline)
         except TimeoutError:
             raise too_late(request, journey) from None
         if decision.private != request.private:

@@ -59,7 +59,7 @@ class Recorder:
         """A decision, before anything leaves the machine."""
         log = self._log or await self._open()
         if log is not None:
-            record = {**decision.to_dict(), "session_id": request.session_id, "tags": request.tags}
+            record = {**decision.verdicts(), "session_id": request.session_id, "tags": request.tags}
             await self._guarded(log.write_decision(decision.id, decision.at, record, facts))
 
     def ended(

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from oblix.errors import AttemptFailed, DeadlineExceeded, FailureKind, StreamBroken
+from oblix.execution.patience import within
 from oblix.execution.timers import Watchdog, limits_for
 from oblix.models.base import Call, Model
 from oblix.types.attempt import Attempt
@@ -131,8 +132,7 @@ async def _let_go(stream: AsyncIterator[Chunk] | None) -> None:
     if close is None:
         return
     try:
-        async with asyncio.timeout(CLEAN_UP):
-            await close()
+        await within(close(), asyncio.get_running_loop().time() + CLEAN_UP)
     except Exception as error:  # noqa: BLE001  a slip in a provider's clean-up
         _log.warning("a model was not freed as it should be: %r", error, exc_info=error)
 

@@ -121,18 +121,18 @@ class Transport:
     def __init__(self) -> None:
         self._lanes: dict[Lane, aiohttp.ClientSession] = {}
         self._answers: set[Answer] = set()
-        self._is_ready = False
+        self.is_ready = False
         self._preparing: asyncio.Task[None] | None = None
         self._proxies: dict[str, str | None] = {}
 
     async def prepare(self) -> None:
         """Import aiohttp (some 150 ms of CPU) on a thread, once for all who wait, so that no first prompt stops the loop."""
-        if self._is_ready:
+        if self.is_ready:
             return
         if self._preparing is None:
             self._preparing = asyncio.create_task(asyncio.to_thread(_import_client))
         await asyncio.shield(self._preparing)
-        self._is_ready, self._preparing = True, None
+        self.is_ready, self._preparing = True, None
 
     async def post(
         self,

@@ -19,7 +19,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE decision (
         id TEXT NOT NULL,              -- sorts by time, unless the caller gave a name; a name may come again
         at REAL NOT NULL,              -- seconds since the epoch
-        record BLOB NOT NULL,          -- JSON, the decision as `Decision.to_dict` gives it
+        record BLOB NOT NULL,          -- JSON, the decision as `Decision.verdicts` gives it
         facts BLOB NOT NULL            -- JSON, what it was decided on; features of the prompt, never the prompt
     );
     CREATE TABLE outcome (

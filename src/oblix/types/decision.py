@@ -101,6 +101,10 @@ class Decision:
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict, ready for JSON."""
+        return {**self.verdicts(), "checks": {name: report.to_dict() for name, report in self.checks.items()}}
+
+    def verdicts(self) -> dict[str, Any]:
+        """The same without the agents' reports, which the facts hold as well."""
         return {
             "id": self.id,
             "at": self.at,
@@ -110,7 +114,6 @@ class Decision:
             "plan": list(self.plan),
             "reasons": [reason.to_dict() for reason in self.reasons],
             "candidates": [candidate.to_dict() for candidate in self.candidates],
-            "checks": {name: report.to_dict() for name, report in self.checks.items()},
             "complexity": {"score": self.complexity, "evidence": list(self.complexity_evidence)},
             "private": self.private,
         }

@@ -102,13 +102,14 @@ class AgentReport(Mapping[str, Any]):
 
 def _plain(value: Any, depth: int = 0) -> Any:
     """The value as JSON has it; what JSON does not know, or what is nested too deeply, becomes its text."""
-    if value is None or isinstance(value, str | int | float | bool):
+    if type(value) in _SIMPLE or isinstance(value, str | int | float):
         return value
     if depth < DEEPEST and isinstance(value, Mapping):
-        return {str(key): _plain(inner, depth + 1) for key, inner in value.items()}
+        return {str(key): inner if type(inner) in _SIMPLE else _plain(inner, depth + 1) for key, inner in value.items()}
     if depth < DEEPEST and isinstance(value, list | tuple | set | frozenset):
         return [_plain(inner, depth + 1) for inner in value]
     return str(value)
 
 
+_SIMPLE = frozenset({str, int, float, bool, type(None)})
 _FIELDS = tuple(item.name for item in fields(AgentReport))
