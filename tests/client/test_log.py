@@ -261,18 +261,19 @@ def test_two_programs_write_into_one_file(tmp_path: Path) -> None:
         ran = await asyncio.to_thread(
             program,
             """
-            import asyncio
+            import asyncio, sys
             from oblix import OblixClient
             from oblix.testing import ScriptedModel
 
             async def main():
-                client = OblixClient(store="shared.db")
+                client = OblixClient(store=sys.argv[1])
                 client.hook(ScriptedModel("ollama:phi", "yes"))
                 await asyncio.gather(*(client.execute("hi") for _ in range(50)))
 
             asyncio.run(main())
             """,
-            tmp_path,
+            tmp_path / f"home{number}",
+            str(tmp_path / "shared.db"),
         )
         assert (ran.returncode, ran.stderr) == (0, ""), number
 

@@ -52,6 +52,13 @@ def test_an_answer_without_its_proof_is_no_answer(restart: bool) -> None:
     assert walked.outcomes[0] == ("ollama:a", "failed", "truncated")
 
 
+def test_an_empty_piece_is_no_token_and_commits_to_nothing() -> None:
+    walked = run(go(ScriptedModel("ollama:a", ["", Wait(1.0), Cut()]), ScriptedModel("openai:b", "whole")))
+    assert walked.text == "whole"
+    assert walked.journey.attempts[0].first_token is None
+    assert walked.journey.first_token_at == 1.0
+
+
 def test_when_nobody_is_left_it_ends_without_a_proof() -> None:
     walked = run(go(ScriptedModel("ollama:a", [Fail("connect")]), ScriptedModel("openai:b", [Fail("auth")])))
     assert walked.error is None

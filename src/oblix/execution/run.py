@@ -40,10 +40,11 @@ class Journey:
     ended_at: float = 0.0
 
     def heard(self, text: str, clock: Callable[[], float]) -> None:
-        """A piece of the answer came."""
-        if self.first_token_at is None:
+        """A piece of the answer came; an empty one commits to nothing."""
+        if self.first_token_at is None and text:
             self.first_token_at = clock()
-        self.text.append(text)
+        if text:
+            self.text.append(text)
 
 
 async def walk(
