@@ -23,7 +23,7 @@ Users meet all but the last, which is told inside `.attempts`. Each has `.code` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -211,3 +211,16 @@ class AttemptFailed(OblixError):
         self.retry_after = retry_after
         self.tokens: int | None = None
         self.window: int | None = None
+
+
+def known_hint(word: str, known: Iterable[str], *, heading: str = "Known", closeness: float = 0.6) -> str:
+    """`Did you mean 'x'? Known: x, y.`: what to do about a word that is none of the known ones.
+
+    Args:
+        closeness: How alike the nearest must be, in [0, 1].
+    """
+    from difflib import get_close_matches  # takes 3 ms to import
+
+    names = list(known)
+    near = get_close_matches(word, names, 1, closeness)
+    return (f"Did you mean {near[0]!r}? " if near else "") + f"{heading}: {', '.join(names) or 'none'}."

@@ -6,12 +6,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from oblix.decision.policy import PRESETS
-from oblix.errors import ConfigurationError
+from oblix.errors import ConfigurationError, known_hint
 
 # Short, because a random key of 40 signs and more may begin with any three of them.
 _PLACEHOLDER = r"""(?xi)<.*> | \{\{.*\}\} | \$\{?(?-i:[A-Z][A-Z0-9_]*)\}? | \w+_api_key | api[-_ ]?key    # a gap that nobody filled in
@@ -130,11 +129,7 @@ def _parse(source: Path) -> Settings:
     _known(route, ("policy",), source, "key of [route]")
     policy = route.get("policy")
     if policy is not None and policy not in list(PRESETS):
-        near = get_close_matches(str(policy), PRESETS, 1)
-        raise ConfigurationError(
-            f"{source}: {policy!r} is no policy.",
-            hint=(f"Did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join(PRESETS)}.",
-        )
+        raise ConfigurationError(f"{source}: {policy!r} is no policy.", hint=known_hint(str(policy), PRESETS))
     if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
         raise ConfigurationError(
             f"{source}: [[model]] is no list of tables.", hint="Write [[model]] for each, and id = … below it."
@@ -152,8 +147,4 @@ def _parse(source: Path) -> Settings:
 def _known(table: Mapping[str, Any], names: tuple[str, ...], source: Path, what: str) -> None:
     for key in table:
         if key not in names:
-            near = get_close_matches(key, names, 1)
-            raise ConfigurationError(
-                f"{source}: {key!r} is no {what}.",
-                hint=(f"Did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join(names)}.",
-            )
+            raise ConfigurationError(f"{source}: {key!r} is no {what}.", hint=known_hint(key, names))

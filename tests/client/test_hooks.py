@@ -284,7 +284,7 @@ def test_an_unknown_option_names_the_nearest(kind: str, option: str, nearest: st
 def test_an_option_of_another_provider_is_unknown() -> None:
     error = refused("openai", keep_alive="5m")
     assert "'keep_alive' is no option of hook_model for openai" in error.message
-    assert "Known: place, tier, window, price" in str(error.hint)
+    assert "Known: endpoint, api_key, place, tier, window, price" in str(error.hint)
 
 
 def test_a_providers_own_options_reach_it() -> None:

@@ -6,13 +6,12 @@ import time
 import warnings
 import weakref
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from oblix.agents.base import BaseAgent, Surroundings
 from oblix.agents.probes.machine import Machine, MachineProbe
 from oblix.agents.sensor import Sensor
-from oblix.errors import ConfigurationError
+from oblix.errors import ConfigurationError, known_hint
 from oblix.types.report import AgentReport
 
 INTERVAL = 1.0  # seconds between two readings; one costs some 0.3 ms, so an idle client takes 0.03 % of a core
@@ -59,8 +58,7 @@ class ResourceMonitor(BaseAgent):
         for key, value in given.items():
             known = (*DEFAULTS, "load_threshold")
             if key not in known:
-                near = get_close_matches(key, known, 1, 0.4)
-                hint = (f"Did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join(known)}."
+                hint = known_hint(key, known, closeness=0.4)
                 raise ConfigurationError(f"{key!r} is no threshold of ResourceMonitor.", hint=hint)
             if (
                 isinstance(value, bool)

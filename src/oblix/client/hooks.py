@@ -6,12 +6,11 @@ import importlib
 import os
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from math import inf
 from typing import Any
 from urllib.parse import urlsplit
 
-from oblix.errors import ConfigurationError
+from oblix.errors import ConfigurationError, known_hint
 from oblix.models.base import Model
 from oblix.models.registry import CLASSES, PROVIDERS, Provider
 from oblix.models.transport import Transport
@@ -82,11 +81,7 @@ def _provider(model_type: ModelType | str) -> Provider:
     name = str(getattr(model_type, "value", model_type)).lower()
     found = PROVIDERS.get(name)
     if found is None:
-        near = get_close_matches(name, PROVIDERS, 1)
-        raise ConfigurationError(
-            f"{model_type!r} is no provider.",
-            hint=(f"Did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join(PROVIDERS)}.",
-        )
+        raise ConfigurationError(f"{model_type!r} is no provider.", hint=known_hint(name, PROVIDERS))
     return found
 
 
@@ -94,10 +89,9 @@ def _own_options(provider: Provider, options: Mapping[str, Any]) -> dict[str, An
     own = _OWN[provider.wire]
     for option in options:
         if option not in (*_COMMON, *own):
-            near = get_close_matches(option, (*_COMMON, *own, "endpoint", "api_key"), 1)
             raise ConfigurationError(
                 f"{option!r} is no option of hook_model for {provider.name}.",
-                hint=(f"Did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join((*_COMMON, *own))}.",
+                hint=known_hint(option, ("endpoint", "api_key", *_COMMON, *own)),
             )
     return {option: value for option, value in options.items() if option in own}
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
-from oblix.errors import InvalidRequest
+from oblix.errors import InvalidRequest, known_hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,5 @@ def policy(name: str) -> Policy:
     """
     found = PRESETS.get(name)
     if found is None:
-        near = get_close_matches(name, PRESETS, 1)
-        raise InvalidRequest(
-            f"{name!r} is no policy.",
-            hint=(f"Did you mean {near[0]!r}? " if near else "") + f"Policies: {', '.join(PRESETS)}.",
-        )
+        raise InvalidRequest(f"{name!r} is no policy.", hint=known_hint(name, PRESETS, heading="Policies"))
     return found
