@@ -13,7 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from oblix.errors import FailureKind
-from oblix.models.transport import _foreign, _translate
+from oblix.models.foreign import foreign, translate
 
 from .test_transport import spec_at
 
@@ -24,7 +24,7 @@ def foreign_classes() -> list[type[BaseException]]:
     """Every exception that aiohttp and the system can raise at us: the whole tree below what we catch."""
     importlib.import_module("aiohttp.client_exceptions")
     seen: dict[type[BaseException], None] = {}
-    todo: list[type[BaseException]] = [*_foreign()]
+    todo: list[type[BaseException]] = [*foreign()]
     while todo:
         kind = todo.pop()
         if kind not in seen and kind.__module__.split(".")[0] in ("aiohttp", "builtins", "ssl", "socket"):
@@ -58,7 +58,7 @@ def made(kind: Any) -> BaseException:
 @pytest.mark.parametrize("kind", foreign_classes(), ids=lambda kind: kind.__name__)
 def test_no_foreign_exception_is_unknown(kind: type[BaseException], answered: bool) -> None:
     """The whole foreign tree has a kind of ours, and never the one that stands for our own slips."""
-    failure = _translate(made(kind), spec_at("http://x.example"), answered=answered)
+    failure = translate(made(kind), spec_at("http://x.example"), answered=answered)
     assert failure.kind is not K.INTERNAL, failure
 
 
@@ -78,4 +78,4 @@ def test_no_foreign_exception_is_unknown(kind: type[BaseException], answered: bo
 def test_why_no_connection_came_about(number: int, kind: FailureKind) -> None:
     key = aiohttp.client_reqrep.ConnectionKey("x.example", 80, False, True, None, None, None)
     error = aiohttp.ClientConnectorError(key, OSError(number, "said"))
-    assert _translate(error, spec_at("http://x.example"), answered=False).kind is kind
+    assert translate(error, spec_at("http://x.example"), answered=False).kind is kind

@@ -7,9 +7,7 @@ Redirects are never followed (a key would travel with them), no cookie is kept. 
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
-import ssl
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -21,6 +19,7 @@ from urllib.parse import urlsplit
 from oblix._version import __version__
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.address import is_home_address
+from oblix.models.foreign import ShutDown, dropped, foreign, off_protocol, translate
 from oblix.types.spec import ModelSpec, Place
 
 if TYPE_CHECKING:
@@ -31,12 +30,6 @@ KEEP_ALIVE = (
     4.0  # seconds; below uvicorn's and node's 5 s, so that we never reuse a connection that the peer is closing
 )
 END_GRACE = 1.0  # seconds for the end of the body after the proof of completion; then the connection is dropped
-# Not every system has every name.
-_NO_WAY_OUT = {
-    number
-    for name in ("ENETUNREACH", "EHOSTUNREACH", "ENETDOWN", "EADDRNOTAVAIL", "EHOSTDOWN", "ENONET")
-    if (number := getattr(errno, name, None)) is not None
-}
 
 # Whether the request of the present task opened a connection of its own; set where connections are made.
 _is_new: ContextVar[bool] = ContextVar("oblix_new_connection", default=True)
@@ -78,8 +71,8 @@ class Answer:
         """
         try:
             return await self._response.content.readany()
-        except _foreign() as error:
-            raise _translate(error, self._spec, answered=True) from error
+        except foreign() as error:
+            raise translate(error, self._spec, answered=True) from error
 
     async def read(self, cap: int = MAX_ERROR_BODY) -> bytes:
         """The body, up to `cap` bytes."""
@@ -98,12 +91,12 @@ class Answer:
             async with asyncio.timeout(END_GRACE):
                 while await content.readany():
                     pass
-        except _foreign():
+        except foreign():
             return  # the answer is whole; close() drops a connection that cannot be kept
 
     def abort(self) -> None:
         """Wake whoever reads with an error: the client is shut down."""
-        self._response.content.set_exception(_ShutDown())
+        self._response.content.set_exception(ShutDown())
         self._response.close()
 
     def close(self) -> None:
@@ -185,18 +178,18 @@ class Transport:
             _is_new.set(False)
             try:
                 response = await ask((place, True))
-            except _dropped():
+            except dropped():
                 # The peer had closed a kept connection before our request reached it: once more, on a new one. No byte of an answer
                 # had come. llama.cpp closes right after an answer while it announces to keep the connection, so that every
                 # seventh of requests without a pause between them met a dead one.
                 if _is_new.get():
                     raise
                 response = await ask((place, False))
-        except _foreign() as error:
-            raise _translate(error, permit.spec, answered=False) from error
+        except foreign() as error:
+            raise translate(error, permit.spec, answered=False) from error
         if 300 <= response.status < 400 or response.headers.get("content-encoding", "identity") != "identity":
             response.close()
-            raise _off_protocol(response, permit.spec)
+            raise off_protocol(response, permit.spec)
         return Answer(response, permit.spec, self._answers)
 
     def _open(self, lane: Lane) -> aiohttp.ClientSession:
@@ -305,33 +298,12 @@ def _connector() -> type[aiohttp.TCPConnector]:
     return Connector
 
 
-class _ShutDown(ConnectionError):
-    """Tells a reader that its client was shut down."""
-
-
 @cache
 def _timeout(connect: float) -> aiohttp.ClientTimeout:
     """Only the connection is timed here."""
     import aiohttp
 
     return aiohttp.ClientTimeout(total=None, connect=connect)
-
-
-@cache
-def _dropped() -> tuple[type[Exception], ...]:
-    """What aiohttp raises when the peer closes the connection before it answers."""
-    import aiohttp
-
-    return (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
-
-
-@cache
-def _foreign() -> tuple[type[Exception], ...]:
-    """What aiohttp and the system raise. `HttpProcessingError` stands outside of aiohttp's own tree."""
-    import aiohttp
-    from aiohttp.http_exceptions import HttpProcessingError
-
-    return (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 
 
 def _socket_at_home(info: aiohttp.AddrInfoType) -> socket.socket:
@@ -342,84 +314,3 @@ def _socket_at_home(info: aiohttp.AddrInfoType) -> socket.socket:
     if not is_home_address(str(address[0])):
         raise NotAtHome(address[0])
     return socket.socket(family, kind, protocol)
-
-
-def _off_protocol(response: aiohttp.ClientResponse, spec: ModelSpec) -> AttemptFailed:
-    to = urlsplit(response.headers.get("location", "")).netloc
-    what = f"redirects to {to or 'elsewhere'}" if 300 <= response.status < 400 else "compresses its answer unasked"
-    return AttemptFailed(
-        FailureKind.PROTOCOL,
-        f"{spec.id} at {spec.endpoint} {what} (HTTP {response.status}), which is never followed",
-        status=response.status,
-        hint="Give the final address as `endpoint`; a captive portal or proxy may also answer in its place.",
-    )
-
-
-def _translate(error: BaseException, spec: ModelSpec, *, answered: bool) -> AttemptFailed:
-    """Every exception of aiohttp and the system, as a failure of a named kind. `answered`: the headers had come."""
-    import aiohttp
-    from aiohttp.http_exceptions import HttpProcessingError
-
-    if isinstance(error, AttemptFailed):
-        return error
-    if isinstance(error, _ShutDown):
-        return AttemptFailed(FailureKind.CANCELLED, f"{spec.id}: the client was shut down before its answer ended")
-    at = f"'{spec.id}' at {spec.endpoint}"
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError | TimeoutError):
-        return _not_connected(error, at, spec)
-    if answered and isinstance(error, aiohttp.ClientError | OSError):
-        return AttemptFailed(FailureKind.TRUNCATED, f"the answer of {at} broke off: {_words(error)}", cause=error)
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return AttemptFailed(
-            FailureKind.BAD_REQUEST, f"{spec.endpoint!r} is no usable address for {spec.id}: {error}", cause=error
-        )
-    if isinstance(error, ValueError):
-        return AttemptFailed(
-            FailureKind.BAD_REQUEST,
-            f"the request to {at} cannot be sent: {error}",
-            hint="Look for line breaks and other control characters in the key.",
-            cause=error,
-        )
-    if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
-        return AttemptFailed(
-            FailureKind.PROTOCOL, f"{at} does not answer in HTTP as it should: {_words(error)}", cause=error
-        )
-    if isinstance(error, aiohttp.ClientError | OSError):
-        return AttemptFailed(
-            FailureKind.CONNECT, f"{at} dropped the connection before it answered: {_words(error)}", cause=error
-        )
-    return AttemptFailed(FailureKind.INTERNAL, f"{at}: {type(error).__name__}: {error}", cause=error)
-
-
-def _not_connected(error: Any, at: str, spec: ModelSpec) -> AttemptFailed:
-    import aiohttp
-
-    from oblix.models.resolver import NotAtHome
-
-    kind, why, hint = FailureKind.CONNECT, _words(error), None
-    number = getattr(error, "errno", None)
-    if isinstance(error.__cause__, NotAtHome) or isinstance(getattr(error, "os_error", None), NotAtHome):
-        kind, why = FailureKind.POLICY, "the name leads to an address away from home"
-        hint = "If the server is not yours, hook it with place='cloud'."
-    elif isinstance(error, aiohttp.ClientConnectorDNSError):
-        kind, why = FailureKind.DNS, "its name cannot be looked up"
-    elif isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
-        kind, why = FailureKind.TLS, f"no trusted connection: {_words(error)}"
-    elif isinstance(error, TimeoutError) or number == errno.ETIMEDOUT:
-        kind, why = FailureKind.TIMEOUT_CONNECT, "no connection within its time"
-    elif number in _NO_WAY_OUT:
-        kind, why = FailureKind.LOCAL_NETWORK, "the network is unreachable from here"
-    elif number == errno.ECONNREFUSED:
-        why = "connection refused"
-        hint = "Start it with `ollama serve`, or give the right `endpoint`." if spec.provider == "ollama" else None
-    return AttemptFailed(kind, f"no answer from {at}: {why}", hint=hint, cause=error)
-
-
-def _words(error: BaseException) -> str:
-    if "ConnectionResetError" in str(error) or isinstance(error, ConnectionResetError):
-        return "connection reset"
-    if type(error).__name__ == "ClientPayloadError":
-        return "the connection ended before the answer did"
-    inner = getattr(error, "os_error", None) or error
-    text = getattr(inner, "strerror", None) or str(inner)
-    return str(text) or type(error).__name__
