@@ -100,6 +100,27 @@ def test_exit_codes(tmp_path: Path, args: tuple[str, ...], code: int, word: str)
     assert "Traceback" not in done.stderr
 
 
+def test_the_policy_of_the_settings_file_holds(tmp_path: Path) -> None:
+    """`private` in the file keeps a prompt at home without a flag."""
+    (tmp_path / "oblix.toml").write_text('[route]\npolicy = "private"\n[[model]]\nid = "openai:gpt-4o-mini"\n')
+    assert run(tmp_path, "hello", OPENAI_API_KEY="sk-0123456789abcdef").returncode == 3
+
+
+def test_a_cost_limit_of_nothing_is_a_limit(tmp_path: Path) -> None:
+    """0 is not "no limit"."""
+    (tmp_path / "oblix.toml").write_text('[[model]]\nid = "openai:gpt-4o-mini"\n')
+    done = run(tmp_path, "ask", "--max-cost", "0", "hello", OPENAI_API_KEY="sk-0123456789abcdef")
+    assert done.returncode == 5, done.stderr
+
+
+@pytest.mark.parametrize("word", ["mdels", "wy"])
+def test_a_mistyped_command_is_not_asked(tmp_path: Path, word: str) -> None:
+    """A single word close to a command is a slip, and no prompt."""
+    done = run(tmp_path, word)
+    assert done.returncode == 2
+    assert "Did you mean" in done.stderr
+
+
 def test_bad_settings_file(tmp_path: Path) -> None:
     """The key and its nearest name are told."""
     (tmp_path / "oblix.toml").write_text('[[model]]\nid = "ollama:a"\nteir = 1\n')

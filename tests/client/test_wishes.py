@@ -363,3 +363,31 @@ def test_images_without_a_prompt_are_not_dropped() -> None:
 def test_any_text_is_a_prompt(text: str) -> None:
     """Lone surrogates and NUL are taken as they are; the wire deals with them."""
     assert wish(text[:50]).prompt == text[:50]
+
+
+@pytest.mark.parametrize("name", ["model", "messages", "stream", "truncate", "shift"])
+def test_provider_options_cannot_replace_what_was_checked(name: str) -> None:
+    """`{"model": "x:cloud"}` once carried a private prompt to a model that nobody had looked at."""
+    error = refused(provider_options={name: "x"})
+    assert repr(name) in error.message
+
+
+def test_ollamas_options_must_be_a_mapping() -> None:
+    assert "no mapping" in refused(provider_options={"options": "x"}).message
+
+
+@pytest.mark.parametrize("choice", ["required", "nosuch"])
+def test_a_tool_that_nobody_offers_is_no_models_failure(choice: str) -> None:
+    assert "none were passed" in str(refused(tool_choice=choice).hint)
+
+
+@pytest.mark.parametrize("wish", ["hedge", "warm", "workspace_id"])
+def test_wishes_of_later_versions_are_refused_not_ignored(wish: str) -> None:
+    assert "later version" in refused(**{wish: True}).message
+
+
+@pytest.mark.parametrize(
+    ("wish", "meant"), [("model", "model_id"), ("timeout", "deadline"), ("max_token", "max_tokens")]
+)
+def test_a_near_miss_of_a_parameter_is_named(wish: str, meant: str) -> None:
+    assert repr(meant) in str(refused(**{wish: 1}).hint)
