@@ -5,6 +5,7 @@ apsw bundles a SQLite newer than 3.51.3; older ones can corrupt a WAL database t
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,9 +47,10 @@ def open_file(path: Path | str) -> apsw.Connection:
             Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         db = apsw.Connection(str(path))
         db.set_busy_timeout(2000)
+        _use_wal(db)
         # NORMAL: a power cut may cost the last rows, never the file; a crash of the program costs nothing. The log is no ledger.
         # `execute` runs on only when its rows are taken: without fetchall() the second and third would never run.
-        db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0").fetchall()
+        db.execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0").fetchall()
         _migrate(db, path)
     except (apsw.Error, OSError) as error:
         raise ConfigurationError(
@@ -57,6 +59,20 @@ def open_file(path: Path | str) -> apsw.Connection:
             cause=error,
         ) from None
     return db
+
+
+def _use_wal(db: apsw.Connection) -> None:
+    """Switch to WAL. Two processes that open a new file at once collide here, and SQLite does not ask the busy time-out about it."""
+    import apsw
+
+    for left in range(99, -1, -1):
+        try:
+            db.execute("PRAGMA journal_mode = WAL").fetchall()
+            return
+        except apsw.BusyError:
+            if not left:
+                raise
+            time.sleep(0.02)
 
 
 def _migrate(db: apsw.Connection, path: Path | str) -> None:
