@@ -40,6 +40,7 @@ class FailureKind(StrEnum):
     TLS = "tls"
     CONNECT = "connect"  # refused or reset before the request was accepted
     TIMEOUT_CONNECT = "timeout_connect"
+    TIMEOUT_LOAD = "timeout_load"  # the model was not in memory in time
     TIMEOUT_FIRST_TOKEN = "timeout_first_token"  # noqa: S105  a name, no password
     TIMEOUT_IDLE = "timeout_idle"
     TIMEOUT_TOTAL = "timeout_total"

@@ -160,7 +160,6 @@ def test_messages_alone_are_enough() -> None:
         ("fallback", "yes"),
         ("policy", 5),
         ("policy", "bset"),
-        ("on_break", "continue"),
         ("on_break", 5),
         ("system", 5),
         ("tool_choice", {"type": "auto"}),

@@ -28,6 +28,7 @@ WINDOWS: dict[FailureKind, tuple[str, float]] = {
     K.PROTOCOL: ("failing", 10.0),
     K.TRUNCATED: ("failing", 10.0),
     K.ENGINE_CRASH: ("failing", 10.0),
+    K.TIMEOUT_LOAD: ("failing", 30.0),
     K.TIMEOUT_FIRST_TOKEN: ("failing", 30.0),
     K.TIMEOUT_IDLE: ("failing", 30.0),
     K.INTERNAL: ("failing", 10.0),

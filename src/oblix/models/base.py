@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from oblix.errors import AttemptFailed
 from oblix.types.chunk import Chunk
@@ -26,10 +26,13 @@ class Call:
     Attributes:
         watch: The timers; a provider tells when it passes from one phase to the next.
         connect_timeout: Seconds for name look-up and connection.
+        said: The beginning of the answer, which the model goes on from without repeating it. Given only to a model whose `spec` has the
+            capability `prefill`; empty for an answer from its start.
     """
 
     watch: Watch
     connect_timeout: float = 5.0
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,14 @@ class ModelState:
     """What a provider knows of a model at this moment, without asking it for an answer.
 
     Attributes:
-        loaded: In memory and ready; `None` when it cannot be known.
+        loaded: In memory and ready; `None` when it is not known.
+        loading: A load is under way.
         window: The window it is loaded with, in tokens.
         processes: Process ids whose CPU time is our own inference.
     """
 
     loaded: bool | None = None
+    loading: bool = False
     window: int | None = None
     processes: frozenset[int] = frozenset()
 
@@ -67,4 +72,18 @@ class Model(Protocol):
         """Give back everything that is held open."""
 
 
-__all__ = ["AttemptFailed", "Call", "Model", "ModelState", "Watch"]
+@runtime_checkable
+class Loadable(Protocol):
+    """A model that has to be brought into memory before it answers. What has no `load` is taken to be ready at any time."""
+
+    async def load(self) -> None:
+        """Bring it into memory, and wait until it is there; nothing happens where it is there already.
+
+        One load serves all who wait for it, and goes on when one of them (or all) leave. It needs no prompt, and sends none.
+
+        Raises:
+            AttemptFailed: It cannot be loaded, or its server cannot be reached.
+        """
+
+
+__all__ = ["AttemptFailed", "Call", "Loadable", "Model", "ModelState", "Watch"]

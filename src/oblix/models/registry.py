@@ -61,8 +61,9 @@ PROVIDERS: dict[str, Provider] = {
             "http://localhost:11434",
             endpoint_env="OLLAMA_HOST",
             key_env=("OLLAMA_API_KEY",),
+            capabilities=_CHAT | {"prefill"},
         ),
-        Provider("embedded", "embedded", "edge", capabilities=frozenset({"tools", "json", "logprobs"})),
+        Provider("embedded", "embedded", "edge", capabilities=frozenset({"tools", "json", "logprobs", "prefill"})),
         Provider(
             "openai",
             "openai",

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, Literal
 
+from oblix.types.failure import Certainty
 from oblix.types.spec import Place
+
+Outcome = Literal["ok", "failed", "cancelled", "postponed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,17 +16,22 @@ class Attempt:
     """What became of one try.
 
     Attributes:
-        outcome: `ok`, `failed` or `cancelled`.
+        outcome: `ok`, `failed`, `cancelled` (the caller left, or another answered first), or `postponed` (it is still loading, or only
+            one probe is sent to a model that failed: others are asked first).
+        certainty: What the peer can know of it, which decides whether it may have cost something.
+        hedged: It was started beside another that was slower than usual.
+        cost_usd: What was certainly or possibly billed for it; `None` when unpriced.
         kind: The `FailureKind` value when it failed.
         why: The failure in words.
         window: Tokens that fit, where a prompt did not.
         first_token: Seconds until the first visible token, `None` when none came.
         total: Seconds in all.
+        load: Seconds that it waited for the model to be brought into memory, `None` when it did not.
     """
 
     model_id: str
     place: Place
-    outcome: Literal["ok", "failed", "cancelled"]
+    outcome: Outcome
     _: KW_ONLY
     kind: str | None = None
     why: str | None = None
@@ -33,6 +41,10 @@ class Attempt:
     input_tokens: int | None = None
     output_tokens: int | None = None
     window: int | None = None
+    certainty: Certainty = "possibly_accepted"
+    hedged: bool = False
+    load: float | None = None
+    cost_usd: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict, ready for JSON."""

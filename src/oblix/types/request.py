@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from oblix.types.messages import Message, ResponseFormat, Tool
 
-OnBreak = Literal["error", "restart"]
+OnBreak = Literal["error", "restart", "continue"]
+Warm = Literal["bridge", "wait"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,9 @@ class Request:
         private: The prompt never leaves the edge.
         model_id: The model wished for; strict, unless `fallback` makes it a preference.
         max_cost_usd: Models whose estimated cost is above this are excluded.
+        on_break: What a stream does when it fails after its first token.
+        warm: While a model loads, `bridge` lets another allowed one answer, `wait` waits for it.
+        hedge: The next candidate starts when the first is slower than usual; the first token wins.
         provider_options: Passed to the provider as they are, for what has no name here.
         logprobs: Ask for the log-probability of each token, with this many alternatives (0 = off).
     """
@@ -42,6 +46,8 @@ class Request:
     deadline: float | None = 600.0
     max_cost_usd: float | None = None
     on_break: OnBreak = "error"
+    warm: Warm = "bridge"
+    hedge: bool = False
     policy: str | None = None
     session_id: str | None = None
     tags: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import Literal
 
 Place = Literal["edge", "cloud"]
 KeyState = Literal["given", "missing", "placeholder", "not_needed"]
-Capability = Literal["tools", "vision", "json", "logprobs"]
+Capability = Literal["tools", "vision", "json", "logprobs", "prefill"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,23 @@ class Price:
 FREE = Price(0.0, 0.0, "edge models cost nothing unless an energy price is set")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds that each phase of an attempt may be silent, as the caller sets them; `None` leaves it to us, which means learned.
+
+    Attributes:
+        connect: Name look-up and connection.
+        load: Bringing the model into memory.
+        first_token: From the request to the first sign of work.
+        idle: Between two signs of work.
+    """
+
+    connect: float | None = None
+    load: float | None = None
+    first_token: float | None = None
+    idle: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A hooked model, as the mind sees it.
@@ -39,6 +56,8 @@ class ModelSpec:
         tier: Given by the caller, else `None` (then tiers follow the order of hooking, edge before cloud).
         window: Context window in tokens, or `None` when unknown.
         price: `None` when unknown.
+        capabilities: `prefill` means that it goes on from the beginning of an answer that it is given.
+        timeouts: What the caller set for this model.
     """
 
     id: str
@@ -54,6 +73,7 @@ class ModelSpec:
     capabilities: frozenset[Capability] = frozenset()
     price: Price | None = None
     key: KeyState = "not_needed"
+    timeouts: Timeouts = Timeouts()
 
     @property
     def is_edge(self) -> bool:
