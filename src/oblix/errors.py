@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from oblix.types.attempt import Attempt
     from oblix.types.decision import Decision
+    from oblix.types.failure import Certainty
 
 
 class FailureKind(StrEnum):
@@ -192,6 +193,9 @@ class AttemptFailed(OblixError):
         kind: The closed classification, which decides what happens next.
         status: HTTP status code, where there was one.
         retry_after: Seconds that the peer asked us to wait, where it did.
+        tokens: Of a prompt that does not fit, as far as they are known.
+        window: Tokens that would fit.
+        certainty: What the peer can know of the attempt, where this one differs from others of its kind.
     """
 
     code = "OBX-ATTEMPT"
@@ -212,6 +216,7 @@ class AttemptFailed(OblixError):
         self.retry_after = retry_after
         self.tokens: int | None = None
         self.window: int | None = None
+        self.certainty: Certainty | None = None
 
 
 def known_hint(word: str, known: Iterable[str], *, heading: str = "Known", closeness: float = 0.6) -> str:

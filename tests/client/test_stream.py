@@ -125,7 +125,8 @@ def test_after_the_first_token_the_error_has_the_text_so_far() -> None:
         assert heard == ["half ", "of it"]
         assert error.text == "half of it"
         assert error.kind == "truncated"
-        assert error.hint == "on_break='restart' begins again on the next model."
+        assert error.hint is not None
+        assert "on_break='restart'" in error.hint
         assert error.request_id == "r1"
         assert [each.kind for each in error.attempts] == ["truncated"]
         assert error.__suppress_context__

@@ -57,7 +57,7 @@ def test_it_is_shown_when_a_stream_broke_as_well(tmp_path: Path) -> None:
     first, where, hint = ran.stderr.splitlines()
     assert first.startswith("oblix.errors.StreamBroken: The stream of ollama:phi broke off: ollama:phi: it died.")
     assert where.endswith("in main")
-    assert hint == "hint: on_break='restart' begins again on the next model."
+    assert hint.startswith("hint: on_break='restart' begins again on the next model")
 
 
 def test_a_wrong_setting_outside_of_any_loop_is_short_too(tmp_path: Path) -> None:

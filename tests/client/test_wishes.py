@@ -380,7 +380,7 @@ def test_a_tool_that_nobody_offers_is_no_models_failure(choice: str) -> None:
     assert "none were passed" in str(refused(tool_choice=choice).hint)
 
 
-@pytest.mark.parametrize("wish", ["hedge", "warm", "workspace_id"])
+@pytest.mark.parametrize("wish", ["workspace_id"])
 def test_wishes_of_later_versions_are_refused_not_ignored(wish: str) -> None:
     assert "later version" in refused(**{wish: True}).message
 

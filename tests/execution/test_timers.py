@@ -8,7 +8,8 @@ from collections.abc import Coroutine
 import pytest
 
 from oblix.errors import AttemptFailed, FailureKind
-from oblix.execution.timers import CLOUD, EDGE, Limits, Watchdog, limits_for
+from oblix.execution.latency import CLOUD, Limits
+from oblix.execution.timers import Watchdog
 from oblix.testing import Enter, ScriptedModel, Wait, run
 from oblix.types.chunk import End, Progress
 
@@ -36,7 +37,7 @@ async def barked(dog: Watchdog, wait: Coroutine[object, object, object]) -> tupl
     [
         ((), None, FailureKind.TIMEOUT_FIRST_TOKEN, 5.0),
         (("idle",), None, FailureKind.TIMEOUT_IDLE, 2.0),
-        (("load",), None, FailureKind.TIMEOUT_FIRST_TOKEN, 20.0),
+        (("load",), None, FailureKind.TIMEOUT_LOAD, 20.0),
         (("load", "first_token"), None, FailureKind.TIMEOUT_FIRST_TOKEN, 5.0),
         ((), 2.5, FailureKind.TIMEOUT_TOTAL, 2.5),
         (("load",), 12.25, FailureKind.TIMEOUT_TOTAL, 12.25),
@@ -201,15 +202,6 @@ def test_a_stopped_watchdog_leaves_no_timer() -> None:
     assert run(main()) == 100.5
 
 
-def test_edge_models_may_take_their_time_to_load_and_clouds_may_not() -> None:
-    assert limits_for(ScriptedModel("ollama:phi").spec) is EDGE
-    assert limits_for(ScriptedModel("openai:gpt").spec) is CLOUD
-    assert EDGE.first_token > CLOUD.first_token
-
-
-# --- the same, in a walk ---
-
-
 def test_a_model_that_says_nothing_is_given_up_at_its_limit() -> None:
     silent = ScriptedModel("openai:gpt", [Wait(1000)])
     walked = run(go(silent, ScriptedModel("ollama:phi", "here")))
@@ -248,5 +240,5 @@ def test_a_slow_consumer_never_sets_off_a_timer() -> None:
 def test_the_deadline_is_one_for_all_attempts() -> None:
     walked = run(go(*(ScriptedModel(f"openai:{name}", [Wait(1000)]) for name in "abc"), deadline=130.0))
     assert walked.at == 130.0
-    assert [attempt.total for attempt in walked.journey.attempts] == [60.0, 60.0, 10.0]
+    assert [attempt.total for attempt in walked.journey.attempts] == [60.0, 55.0, 15.0]
     assert walked.outcomes[-1] == ("openai:c", "failed", "timeout_total")

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from oblix.errors import AttemptFailed, DeadlineExceeded, FailureKind, StreamBroken
-from oblix.execution.run import CLEAN_UP, Journey
+from oblix.execution.attempt import CLEAN_UP
+from oblix.execution.run import Break
+from oblix.execution.states import State
 from oblix.models.base import Call
 from oblix.testing import Block, Cut, Fail, ScriptedModel, Wait, run
 from oblix.types.chunk import Chunk, Delta, End, Progress, Reset, Usage
 from oblix.types.request import Request
 
-from .walking import go, start
+from .walking import go, journey, start
 
 FINAL = (FailureKind.CONTENT_FILTER, FailureKind.CANCELLED, FailureKind.TIMEOUT_TOTAL)
 ROUTABLE = [kind for kind in FailureKind if kind not in FINAL]
@@ -47,7 +49,13 @@ def test_before_the_first_token_every_failure_moves_on_unseen(kind: FailureKind)
 
 @pytest.mark.parametrize("restart", [False, True], ids=["stream", "buffered"])
 def test_an_answer_without_its_proof_is_no_answer(restart: bool) -> None:
-    walked = run(go(ScriptedModel("ollama:a", [Cut()]), ScriptedModel("openai:b", "whole"), restart=restart))
+    walked = run(
+        go(
+            ScriptedModel("ollama:a", [Cut()]),
+            ScriptedModel("openai:b", "whole"),
+            on_break="unseen" if restart else "error",
+        )
+    )
     assert walked.text == "whole"
     assert walked.outcomes[0] == ("ollama:a", "failed", "truncated")
 
@@ -79,25 +87,35 @@ def test_after_the_first_token_a_stream_breaks_with_the_text_so_far() -> None:
 
 def test_after_the_first_token_a_restart_voids_the_text_and_begins_again() -> None:
     broken = ScriptedModel("ollama:a", ["half ", Wait(2.0), Cut()])
-    walked = run(go(broken, ScriptedModel("openai:b", [Wait(1.0), "whole"]), restart=True))
+    walked = run(go(broken, ScriptedModel("openai:b", [Wait(1.0), "whole"]), on_break="restart"))
     reset = walked.pieces[1]
     assert isinstance(reset, Reset)
     assert reset.model_id == "openai:b"
-    assert "ollama:a failed: the answer of ollama:a ended without the proof of completion" in reset.reason
+    assert "the answer of ollama:a ended without the proof of completion" in reset.reason
     assert "".join(walked.journey.text) == "whole"
     assert walked.journey.first_token_at == 3.0
     assert [attempt.first_token for attempt in walked.journey.attempts] == [0.0, 1.0]
 
 
-def test_a_restart_with_nobody_left_ends_without_a_reset() -> None:
-    walked = run(go(ScriptedModel("ollama:a", ["half", Cut()]), restart=True))
+@pytest.mark.parametrize("on_break", ["error", "restart", "continue"])
+def test_a_stream_that_broke_with_nobody_left_ends_in_an_error_with_its_text(on_break: Break) -> None:
+    walked = run(go(ScriptedModel("ollama:a", ["half", Fail("protocol")]), on_break=on_break))
     assert [type(piece) for piece in walked.pieces] == [Delta]
+    assert isinstance(walked.error, StreamBroken)
+    assert (walked.error.text, walked.error.kind) == ("half", FailureKind.PROTOCOL)
+    assert walked.journey.state is State.FAILED
+
+
+def test_text_that_nobody_saw_leaves_no_error_of_its_own() -> None:
+    walked = run(go(ScriptedModel("ollama:a", ["half", Fail("protocol")]), on_break="unseen"))
+    assert walked.error is None
     assert walked.journey.end is None
+    assert walked.journey.state is State.FAILED
 
 
 def test_a_model_that_fails_at_once_between_two_restarts_needs_no_second_reset() -> None:
     plan = (ScriptedModel("ollama:a", ["half", Cut()]), ScriptedModel("x:b", [Fail("connect")]), ScriptedModel("x:c"))
-    walked = run(go(*plan, restart=True))
+    walked = run(go(*plan, on_break="unseen"))
     assert [type(piece) for piece in walked.pieces] == [Delta, Reset, Delta, End]
     assert "".join(walked.journey.text) == "ok"
 
@@ -107,7 +125,7 @@ def test_a_model_that_fails_at_once_between_two_restarts_needs_no_second_reset()
 def test_a_filter_and_a_client_that_is_shut_down_are_final(before: list[str], kind: str) -> None:
     """Asking elsewhere would evade the one, and serve nobody in the other."""
     spare = ScriptedModel("openai:b")
-    walked = run(go(ScriptedModel("openai:a", [*before, Fail(kind)]), spare, restart=True))
+    walked = run(go(ScriptedModel("openai:a", [*before, Fail(kind)]), spare, on_break="unseen"))
     assert spare.requests == []
     assert walked.journey.end is None
     assert walked.outcomes == [("openai:a", "failed", kind)]
@@ -116,7 +134,7 @@ def test_a_filter_and_a_client_that_is_shut_down_are_final(before: list[str], ki
 def test_the_deadline_of_the_call_is_final() -> None:
     spare = ScriptedModel("openai:b")
     slow = ScriptedModel("openai:a", ["half", Wait(1000)])
-    walked = run(go(slow, spare, restart=True, deadline=2.5))
+    walked = run(go(slow, spare, on_break="unseen", deadline=2.5))
     assert isinstance(walked.error, DeadlineExceeded)
     assert isinstance(walked.error, TimeoutError)
     assert walked.error.text == "half"
@@ -139,7 +157,9 @@ def test_a_deadline_that_is_over_sends_nothing_more() -> None:
 
 @pytest.mark.parametrize("before", [[], ["half "]], ids=["before", "after the first token"])
 def test_a_slip_in_a_provider_is_an_attempt_that_failed(before: list[str]) -> None:
-    walked = run(go(ScriptedModel("x:a", [*before, KeyError("oops")]), ScriptedModel("x:b", "whole"), restart=True))
+    walked = run(
+        go(ScriptedModel("x:a", [*before, KeyError("oops")]), ScriptedModel("x:b", "whole"), on_break="unseen")
+    )
     assert "".join(walked.journey.text) == "whole"
     assert walked.outcomes == [("x:a", "failed", "internal"), ("x:b", "ok", None)]
     failure = walked.failures[0]
@@ -166,7 +186,7 @@ class Clumsy(ScriptedModel):
 
 @pytest.mark.parametrize("name", ["fails-and-slips", "fails-and-hangs"])
 def test_a_clean_up_that_goes_wrong_after_a_failure_costs_no_answer(name: str) -> None:
-    walked = run(go(Clumsy(f"x:{name}"), ScriptedModel("x:b", "whole"), restart=True))
+    walked = run(go(Clumsy(f"x:{name}"), ScriptedModel("x:b", "whole"), on_break="unseen"))
     assert "".join(walked.journey.text) == "whole"
     assert walked.at < 400.0
 
@@ -232,10 +252,10 @@ def test_a_cancellation_stops_the_model_and_is_written_down(script: list[str | B
     model, spare = ScriptedModel("ollama:a", script), ScriptedModel("openai:b")
 
     async def main() -> None:
-        journey = Journey()
+        way = journey()
 
         async def listen() -> None:
-            async with aclosing(start((model, spare), journey)) as pieces:
+            async with aclosing(start((model, spare), way)) as pieces:
                 async for _ in pieces:
                     pass
 
@@ -245,7 +265,7 @@ def test_a_cancellation_stops_the_model_and_is_written_down(script: list[str | B
         await asyncio.wait([task])
         assert task.cancelled()
         assert (model.open, model.left, len(spare.requests)) == (0, 1, 0)
-        (attempt,) = journey.attempts
+        (attempt,) = way.attempts
         assert (attempt.outcome, attempt.kind, attempt.why) == ("cancelled", "cancelled", "the caller left")
         assert attempt.total == 7.0
 
@@ -264,7 +284,7 @@ def test_many_walks_at_once_keep_apart() -> None:
             go(
                 ScriptedModel("x:a", [Wait(number % 7), f"{number}-", Wait(number % 5), Cut()]),
                 ScriptedModel("x:b", [Wait(number % 3), f"={number}"]),
-                restart=True,
+                on_break="unseen",
             )
             for number in range(50)
         ]

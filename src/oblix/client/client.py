@@ -100,7 +100,9 @@ class OblixClient:
             endpoint: Base address; by default the provider's own, or its environment variable.
             api_key: By default from the environment; placeholders such as `"your_openai_api_key"` count as not given.
             options: `place` ("edge" or "cloud"), `tier` (1 is lowest), `window` (tokens), `price` ((input, output) in USD per million
-                tokens); `keep_alive` for Ollama, `max_tokens` for Claude, `threads`, `slots`, `idle_unload` for embedded models.
+                tokens), `timeouts` (`Timeouts`, in seconds; learned where left out), `prefill` (whether it can go on from the beginning of
+                an answer, for `on_break="continue"`); `keep_alive` for Ollama, `max_tokens` for Claude, `threads`, `slots`, `idle_unload`
+                for embedded models.
 
         Returns:
             True. Impossible settings raise.
@@ -191,7 +193,7 @@ class OblixClient:
         try:
             request = self._request(request_id, prompt, model_id, temperature, max_tokens, deadline, session_id, wishes)
             await self._tie()
-            async with aclosing(self._hall.answer(request, asked_at, restart=True)) as events:
+            async with aclosing(self._hall.answer(request, asked_at, on_break="unseen")) as events:
                 async for event in events:
                     if not isinstance(event, str | Reset):
                         reply = event
@@ -225,10 +227,10 @@ class OblixClient:
         request = self._request(request_id, prompt, model_id, temperature, max_tokens, deadline, session_id, wishes)
 
         async def events() -> AsyncGenerator[str | Reset | Reply]:
-            asked_at, restart = loop_time(), request.on_break == "restart"
+            asked_at = loop_time()
             try:
                 await self._tie()
-                async with aclosing(self._hall.answer(request, asked_at, restart=restart)) as answer:
+                async with aclosing(self._hall.answer(request, asked_at, on_break=request.on_break)) as answer:
                     async for event in answer:
                         yield event
             except OblixError as error:

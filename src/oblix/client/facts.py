@@ -8,7 +8,7 @@ from dataclasses import replace
 from oblix.decision import complexity
 from oblix.decision.facts import Asked, Facts, ModelFacts
 from oblix.decision.tokens import estimate_messages
-from oblix.execution.health import HealthBook
+from oblix.execution.hands import Hands
 from oblix.models.base import Model
 from oblix.models.catalog import PriceBook
 from oblix.models.registry import catalogue_of
@@ -25,7 +25,7 @@ def assemble(
     request: Request,
     models: Iterable[Model],
     reports: Mapping[str, AgentReport],
-    health: HealthBook,
+    hands: Hands,
     prices: PriceBook,
     *,
     now: float,
@@ -48,7 +48,8 @@ def assemble(
         needs=_needs(request),
         max_cost_usd=request.max_cost_usd,
     )
-    known = tuple(ModelFacts(known_spec(model, prices), health.of(model.spec, clock)) for model in models)
+    health, fingerprint = hands.health, hands.fingerprint(request, clock)
+    known = tuple(ModelFacts(known_spec(model, prices), health.of(model.spec, clock, fingerprint)) for model in models)
     return Facts(request.id, now, asked, known, reports)
 
 

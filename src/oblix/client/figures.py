@@ -8,7 +8,7 @@ from typing import Any
 
 from oblix.decision.money import usd
 from oblix.decision.tokens import estimate, estimate_messages
-from oblix.execution.run import Journey
+from oblix.execution.journey import Journey
 from oblix.types.chunk import End
 from oblix.types.decision import Decision
 from oblix.types.reply import Reply
@@ -30,6 +30,8 @@ def metrics(
     total = now - asked_at
     first = None if journey.first_token_at is None else journey.first_token_at - asked_at
     input_tokens, output_tokens = end.usage.input_tokens, end.usage.output_tokens
+    if journey.is_spliced:  # each attempt counted its own part
+        input_tokens = output_tokens = None
     estimated = [
         name for name, count in (("input_tokens", input_tokens), ("output_tokens", output_tokens)) if count is None
     ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from oblix.agents.gather import Panel
 from oblix.client import figures, refusals
@@ -19,9 +19,11 @@ from oblix.decision.facts import Facts
 from oblix.decision.policy import Policy
 from oblix.decision.policy import policy as preset
 from oblix.errors import AttemptFailed, OblixError
-from oblix.execution.health import HealthBook
+from oblix.execution.hands import Hands
+from oblix.execution.journey import Journey
 from oblix.execution.patience import within
-from oblix.execution.run import Journey, too_late, walk
+from oblix.execution.run import Break, Walk, too_late
+from oblix.execution.states import Event
 from oblix.models.base import Model
 from oblix.models.catalog import PriceBook
 from oblix.models.registry import catalogue_of
@@ -31,7 +33,7 @@ from oblix.types.chunk import Delta, Reset
 from oblix.types.decision import Decision
 from oblix.types.reply import Reply
 from oblix.types.request import Request
-from oblix.types.spec import ModelSpec
+from oblix.types.spec import ModelSpec, Price
 
 PRICE_WAIT = (
     1.0  # seconds that a first answer waits for the price catalogue, if it was not read while the model answered
@@ -55,7 +57,7 @@ class Hall:
     models: dict[str, Model] = field(default_factory=dict)
     panel: Panel = field(default_factory=Panel)
     transport: Transport = field(default_factory=Transport)
-    health: HealthBook = field(default_factory=HealthBook)
+    hands: Hands = field(default_factory=Hands)
     prices: PriceBook = field(default_factory=PriceBook)
     surroundings: ClientSurroundings = field(init=False)
     hooked: int = 0
@@ -63,6 +65,7 @@ class Hall:
 
     def __post_init__(self) -> None:
         self.surroundings = ClientSurroundings(self.models)
+        self.hands.price_of = self._price_of
 
     def hook(self, model: Model) -> None:
         """Make a model known. Hooked again with other settings, it keeps its place in the order."""
@@ -72,7 +75,7 @@ class Hall:
             self._replaced.append(before)  # it may be answering: closed with the client
         self.hooked += 1
         self.models[model.spec.id] = model
-        self.health.forget(model.spec)
+        self.hands.health.forget(model.spec)
         self.surroundings.refresh()
         catalogue = catalogue_of(model.spec.provider)
         if catalogue is not None and model.spec.price is None:
@@ -92,7 +95,7 @@ class Hall:
             await asyncio.to_thread(self.prices.wait, BUDGET_WAIT)
         reports = await self.panel.ask(prompt=request.prompt, request=request, session_id=request.session_id)
         facts = assemble(
-            request, self.models.values(), reports, self.health, self.prices, now=time.time(), clock=loop_time()
+            request, self.models.values(), reports, self.hands, self.prices, now=time.time(), clock=loop_time()
         )
         return Thought(decide(facts, preset(request.policy) if request.policy else self.policy), facts)
 
@@ -102,26 +105,31 @@ class Hall:
         await self.recorder.decided(thought.decision, thought.facts, request)
         return thought
 
-    async def answer(self, request: Request, asked_at: float, *, restart: bool) -> AsyncGenerator[str | Reset | Reply]:
+    async def answer(
+        self, request: Request, asked_at: float, *, on_break: Break
+    ) -> AsyncGenerator[str | Reset | Reply]:
         """The path of a prompt: look, think, write the decision down, act, write the outcome down.
 
         Args:
             asked_at: When the caller called, on the loop's clock; the deadline counts from there.
         """
         deadline = None if request.deadline is None else asked_at + request.deadline
-        journey = Journey(self._learn)
+        journey = Journey(request, deadline, on_attempt=self._notice)
+        self.hands.health.asked(asked_at)
         try:
             decision, facts = await within(self._decide(request), deadline)
         except TimeoutError:
-            raise too_late(request, journey) from None
+            raise too_late(journey) from None
         if decision.private != request.private:
-            request = replace(request, private=decision.private)
+            journey.request = request = replace(request, private=decision.private)
+        self._prepare(journey, request, facts)
         self.prices.kick()
         try:
             if not decision.plan:
+                journey.on(Event.REJECT)
                 raise refusals.no_route(decision, facts)
-            plan = [self.models[model_id] for model_id in decision.plan]
-            async with aclosing(walk(plan, request, journey, restart=restart, deadline=deadline)) as chunks:
+            walk = Walk([self.models[model_id] for model_id in decision.plan], journey, self.hands, on_break=on_break)
+            async with aclosing(walk.pieces()) as chunks:
                 async for chunk in chunks:
                     if type(chunk) is Delta:
                         yield chunk.text
@@ -129,20 +137,38 @@ class Hall:
                         yield chunk
             if journey.end is None:
                 raise refusals.all_failed(decision, journey.attempts, self.models)
-            reply = await self._reply(request, decision, journey, asked_at, deadline)
+            reply = await self._reply(request, decision, journey, asked_at)
         except OblixError as error:
-            self.recorder.ended(decision, journey.attempts, error=error)
+            self._settle(decision, journey, error=error)
             raise refusals.sign(error, decision, journey.attempts) from None
         except (asyncio.CancelledError, GeneratorExit):
-            self.recorder.ended(decision, journey.attempts)
+            self._settle(decision, journey)
             raise
-        self.recorder.ended(decision, journey.attempts, metrics=reply.metrics)
+        self._settle(decision, journey, metrics=reply.metrics)
         yield reply
 
-    async def _reply(
-        self, request: Request, decision: Decision, journey: Journey, asked_at: float, deadline: float | None
-    ) -> Reply:
-        end, model_id = journey.end, journey.answered_by
+    def _prepare(self, journey: Journey, request: Request, facts: Facts) -> None:
+        """What the hands need to know of a decision."""
+        policy = preset(request.policy) if request.policy else self.policy
+        journey.prompt_tokens = facts.asked.prompt_tokens
+        if not policy.bridges_to_cloud:
+            journey.bridges = frozenset({"edge"})
+        journey.on(Event.ADMIT)
+
+    def _settle(
+        self,
+        decision: Decision,
+        journey: Journey,
+        *,
+        metrics: Mapping[str, Any] | None = None,
+        error: OblixError | None = None,
+    ) -> None:
+        """The outcome is written down, whatever it is."""
+        self.recorder.ended(decision, journey.attempts, metrics=metrics, error=error)
+        journey.on(Event.SETTLE)
+
+    async def _reply(self, request: Request, decision: Decision, journey: Journey, asked_at: float) -> Reply:
+        end, model_id, deadline = journey.end, journey.answered_by, journey.deadline
         assert end is not None
         assert model_id is not None
         now, wall = loop_time(), time.time()
@@ -167,14 +193,12 @@ class Hall:
             end.logprobs,
         )
 
-    def _learn(self, attempt: Attempt, error: AttemptFailed | None) -> None:
-        """What every attempt teaches: health for the next decision, news for the agents."""
-        model = self.models.get(attempt.model_id)
-        if model is not None and attempt.outcome == "ok":
-            self.health.succeeded(model.spec, attempt.total)
-        elif model is not None and error is not None:
-            self.health.failed(model.spec, error.kind, error.message, loop_time(), error.retry_after)
+    def _notice(self, attempt: Attempt, error: AttemptFailed | None) -> None:
+        """News for the agents."""
         self.panel.notice(attempt)
+
+    def _price_of(self, model: Model) -> Price | None:
+        return known_spec(model, self.prices).price
 
     async def close(self) -> None:
         """Close everything; what still answers ends as cancelled."""

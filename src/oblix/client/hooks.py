@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from math import inf
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,9 +17,9 @@ from oblix.models.registry import CLASSES, PROVIDERS, Provider
 from oblix.models.transport import Transport
 from oblix.settings import resolve_endpoint, resolve_key
 from oblix.types.ids import ModelType
-from oblix.types.spec import FREE, KeyState, ModelSpec, Place, Price
+from oblix.types.spec import FREE, Capability, KeyState, ModelSpec, Place, Price, Timeouts
 
-_COMMON = ("place", "tier", "window", "price")
+_COMMON = ("place", "tier", "window", "price", "timeouts", "prefill")
 _OWN: dict[str, tuple[str, ...]] = {
     "ollama": ("keep_alive",),
     "claude": ("max_tokens",),
@@ -60,9 +61,10 @@ def build(
         endpoint=address,
         tier=_whole("tier", options.get("tier")),
         window=_whole("window", options.get("window")),
-        capabilities=provider.capabilities,
+        capabilities=_capabilities(provider, options.get("prefill")),
         price=_price(options.get("price"), place),
         key=_key_state(provider, address, key, api_key),
+        timeouts=_timeouts(options.get("timeouts")),
     )
     module, _, kind = CLASSES[provider.wire].partition(":")
     made = getattr(importlib.import_module(module), kind)
@@ -162,6 +164,35 @@ def _key_state(provider: Provider, address: str | None, key: str | None, given: 
     if bool(provider.key_env) and provider.wire != "ollama" and address == provider.endpoint:
         return "missing"
     return "placeholder" if given or any(os.environ.get(name) for name in provider.key_env) else "not_needed"
+
+
+def _capabilities(provider: Provider, prefill: object) -> frozenset[Capability]:
+    if prefill is None:
+        return provider.capabilities
+    if not isinstance(prefill, bool):
+        raise ConfigurationError(f"prefill={prefill!r} is not known.", hint="Use True or False.")
+    return provider.capabilities | {"prefill"} if prefill else provider.capabilities - {"prefill"}
+
+
+def _timeouts(given: object) -> Timeouts:
+    """A `Timeouts`, or a mapping of its fields (as a settings file has it)."""
+    if given is None or isinstance(given, Timeouts):
+        found = given or Timeouts()
+    elif isinstance(given, Mapping):
+        names = tuple(field.name for field in fields(Timeouts))
+        for name in given:
+            if name not in names:
+                raise ConfigurationError(f"{name!r} is none of the timeouts.", hint=known_hint(str(name), names))
+        found = Timeouts(**given)
+    else:
+        raise ConfigurationError(
+            f"timeouts={given!r} is not known.", hint="Give Timeouts(first_token=…, idle=…), in seconds."
+        )
+    for field in fields(found):
+        value = getattr(found, field.name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf):
+            raise ConfigurationError(f"timeouts: {field.name}={value!r} is not a number of seconds above 0.")
+    return found
 
 
 def _text(name: str, value: object) -> str | None:

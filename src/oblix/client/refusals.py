@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
@@ -34,6 +35,7 @@ _ERRORS: tuple[tuple[str, type[NoRoute], str], ...] = (
     ("key_missing", KeyMissing, ""),
     ("key_refused", KeyMissing, ""),
     ("model_missing", NoRoute, "Fetch the model, or mend its file, then hook it again or wait a minute."),
+    ("quarantine", NoRoute, "Change the prompt, or hook another model for it."),
     ("capability", NoRoute, "Hook a model that can, or leave the wish out."),
 )
 
@@ -71,11 +73,12 @@ def no_route(decision: Decision, facts: Facts) -> OblixError:
 
 def all_failed(decision: Decision, attempts: Sequence[Attempt], models: Mapping[str, Model]) -> OblixError:
     """Every model of the plan was tried. Where all failed in the same way, the error is named for it."""
-    lines = [f"  {attempt.place:<5}  {attempt.why or attempt.outcome}" for attempt in attempts]
+    told = Counter(f"  {each.place:<5}  {each.why or each.outcome}" for each in attempts if each.outcome != "postponed")
+    lines = [f"{line} ({count} times)" if count > 1 else line for line, count in told.items()]
     excluded = [c for c in decision.candidates if c.verdict == "excluded" and c.reason.code != "explicit_model"]
     if excluded:
         lines.append(_told(excluded))
-    kinds = {attempt.kind for attempt in attempts}
+    kinds = {attempt.kind for attempt in attempts if attempt.outcome != "postponed"}
     hint = next((attempt.hint for attempt in attempts if attempt.hint), None)
     head = "No model could answer."
     kind: type[OblixError] = AllModelsFailed

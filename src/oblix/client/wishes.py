@@ -12,7 +12,7 @@ from typing import Any, TypedDict, TypeVar, cast, get_args
 from oblix.decision.policy import policy as preset
 from oblix.errors import InvalidRequest
 from oblix.types.messages import Image, Message, Part, ResponseFormat, Role, Text, Tool, ToolCall
-from oblix.types.request import OnBreak, Request
+from oblix.types.request import OnBreak, Request, Warm
 
 MAX_IMAGE = 20 << 20  # bytes; what the large providers accept
 
@@ -32,7 +32,11 @@ class Wishes(TypedDict, total=False):
         max_cost_usd: Exclude models whose estimated cost is above this.
         policy: `balanced`, `offline_first`, `fastest`, `cheapest`, `best` or `private`, for this request.
         fallback: `model_id` is a preference, not a must.
-        on_break: What a stream does when it fails after its first token: `error` or `restart`.
+        on_break: What a stream does when it fails after its first token: `error` (with the text so far), `restart` (a `Reset`, then the
+            next model) or `continue` (a model that can goes on from the text so far; where none can it is an error).
+        warm: While a model is being loaded, `bridge` (the default) lets another allowed one answer, `wait` waits for it.
+        hedge: Start the next model when the first is slower than its own 95th percentile; the first token wins. Costs at most every
+            twentieth request a second attempt, which is billed; never used with tools.
         logprobs: Log-probabilities of each token with so many alternatives (0 = off).
         provider_options: Passed to the provider as they are.
     """
@@ -52,6 +56,8 @@ class Wishes(TypedDict, total=False):
     policy: str
     fallback: bool
     on_break: OnBreak
+    warm: Warm
+    hedge: bool
     logprobs: int
     provider_options: Mapping[str, Any]
 
@@ -72,6 +78,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "policy": (str,),
     "fallback": (bool,),
     "on_break": (str,),
+    "warm": (str,),
+    "hedge": (bool,),
     "logprobs": (int,),
     "provider_options": (Mapping,),
 }
@@ -89,7 +97,7 @@ _ALIASES = {"model": "model_id", "timeout": "deadline", "temp": "temperature", "
 # Set by us: what was checked and decided must be what is sent.
 _RESERVED = frozenset({"model", "messages", "stream", "stream_options", "truncate", "shift"})
 # Settled for later versions; until then they are refused, not ignored.
-_LATER = frozenset({"hedge", "warm", "workspace_id"})
+_LATER = frozenset({"workspace_id"})
 _MAGIC = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
 T = TypeVar("T")
 
@@ -149,11 +157,7 @@ def _check(wish: str, value: object) -> None:
 def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a request that most callers leave alone."""
     get = wishes.get
-    on_break: str = get("on_break") or "error"
     name: str | None = get("policy")
-    if on_break not in get_args(OnBreak):
-        later = " 'continue' comes with a later version." if on_break == "continue" else ""
-        raise InvalidRequest(f"on_break={on_break!r} is not known.", hint=f"Use 'error' or 'restart'.{later}")
     if name is not None:
         preset(name)
     stop: str | Sequence[str] = get("stop") or ()
@@ -173,11 +177,20 @@ def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
         "tool_choice": get("tool_choice"),
         "response_format": _read("response_format", _format, get("response_format")),
         "max_cost_usd": _number("max_cost_usd", get("max_cost_usd"), 0.0, 1e9),
-        "on_break": cast("OnBreak", on_break),
+        "on_break": cast("OnBreak", _one_of("on_break", get("on_break"), get_args(OnBreak))),
+        "warm": cast("Warm", _one_of("warm", get("warm"), get_args(Warm))),
+        "hedge": bool(get("hedge")),
         "policy": name,
         "tags": _texts("tags", get("tags") or ()),
         "provider_options": _options(get("provider_options") or {}),
     }
+
+
+def _one_of(name: str, value: str | None, known: tuple[str, ...]) -> str:
+    """One of the known words; the first of them where none is given."""
+    if value is None or value in known:
+        return value or known[0]
+    raise InvalidRequest(f"{name}={value!r} is not known.", hint=f"Use {' or '.join(map(repr, known))}.")
 
 
 def _check_choice(choice: str | None, tools: tuple[Tool, ...]) -> None:

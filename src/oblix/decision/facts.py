@@ -45,14 +45,16 @@ class Health:
     Attributes:
         key_refused: The provider refused our key, until the settings change or ten minutes have passed.
         missing: The server does not have the model.
-        failing: The last attempt failed, a short time ago.
+        failing: It, its server or the way there failed of late, and is given time.
         seconds: Typical seconds for an answer, from its own history; `None` before the first.
+        quarantined: This very request crashed its engine before.
     """
 
     key_refused: str | None = None
     missing: str | None = None
     failing: str | None = None
     seconds: float | None = None
+    quarantined: str | None = None
 
 
 HEALTHY = Health()

@@ -18,6 +18,7 @@ class Policy:
         edge: Being at home, all else equal.
         speed: Slower than the fastest candidate, by the share of the slowest's seconds.
         price: Dearer than the cheapest candidate, by the share of the dearest's cost.
+        bridges_to_cloud: While a model at home is being loaded, a cloud model may answer.
         always_top: Every prompt asks for the highest tier.
         always_private: Every prompt counts as private.
     """
@@ -29,6 +30,7 @@ class Policy:
     edge: float = 0.25
     speed: float = 0.0
     price: float = 0.0
+    bridges_to_cloud: bool = True
     always_top: bool = False
     always_private: bool = False
 
@@ -37,7 +39,9 @@ PRESETS: dict[str, Policy] = {
     policy.name: policy
     for policy in (
         Policy("balanced"),
-        Policy("offline_first", edge=12.0),  # above two votes and the tier: the cloud only when nothing at home answers
+        Policy(
+            "offline_first", edge=12.0, bridges_to_cloud=False
+        ),  # above two votes and the tier: the cloud only when nothing at home answers
         Policy("fastest", shortfall=1.0, overshoot=0.0, speed=4.0),
         Policy("cheapest", shortfall=0.5, price=4.0, edge=1.0),
         Policy("best", shortfall=4.0, overshoot=0.0, edge=0.0, always_top=True),

@@ -72,7 +72,12 @@ def missing(facts: Facts, model: ModelFacts, policy: Policy) -> Reason | None:
     return Reason("model_missing", model.health.missing) if model.health.missing else None
 
 
-RULES: tuple[Rule, ...] = (explicit_model, veto, privacy, capability, context_window, budget, key, missing)
+def quarantine(facts: Facts, model: ModelFacts, policy: Policy) -> Reason | None:
+    """A prompt that has crashed an engine twice is not given to it again."""
+    return Reason("quarantine", model.health.quarantined) if model.health.quarantined else None
+
+
+RULES: tuple[Rule, ...] = (explicit_model, veto, privacy, capability, context_window, budget, key, missing, quarantine)
 
 
 def estimated_cost(facts: Facts, model: ModelFacts) -> float | None:

@@ -1,181 +1,256 @@
-"""Walk the plan: one attempt per candidate, until one proves completion. The only loop of its kind in the house."""
+"""Walk the plan: one attempt after another, until one proves completion. The only loop of its kind in the house."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from typing import Literal
 
 from oblix.errors import AttemptFailed, DeadlineExceeded, FailureKind, StreamBroken
-from oblix.execution.patience import within
-from oblix.execution.timers import Watchdog, limits_for
-from oblix.models.base import Call, Model
+from oblix.execution import backoff
+from oblix.execution.attempt import Try
+from oblix.execution.hands import Hands
+from oblix.execution.hedge import Race
+from oblix.execution.journey import Journey
+from oblix.execution.loading import StillLoading, patience
+from oblix.execution.route import Route
+from oblix.execution.states import Event, State
+from oblix.models.base import Model
 from oblix.types.attempt import Attempt
 from oblix.types.chunk import Chunk, Delta, End, Reset
-from oblix.types.request import Request
+from oblix.types.failure import treatment
+from oblix.types.request import OnBreak, Request
 
-CLEAN_UP = 5.0  # seconds; a connection is dropped at once, an engine stops within one batch
-_log = logging.getLogger("oblix.execution")
-# A filter is no fault of the model's, asking elsewhere would evade it; and who shuts the client down wants no other answer.
-_FINAL = {FailureKind.CONTENT_FILTER, FailureKind.CANCELLED}
-
-
-@dataclass(slots=True)
-class Journey:
-    """What became of a plan, written down while it is walked. Times are on the loop's clock, in seconds.
-
-    Attributes:
-        on_attempt: Told of each attempt when it is over, with its error if it failed.
-    """
-
-    on_attempt: Callable[[Attempt, AttemptFailed | None], None] = lambda attempt, error: None
-    attempts: list[Attempt] = field(default_factory=list)
-    text: list[str] = field(default_factory=list)
-    end: End | None = None
-    answered_by: str | None = None
-    sent_at: float = 0.0
-    first_token_at: float | None = None
-    ended_at: float = 0.0
-
-    def heard(self, text: str, clock: Callable[[], float]) -> None:
-        """A piece of the answer came; an empty one commits to nothing."""
-        if self.first_token_at is None and text:
-            self.first_token_at = clock()
-        if text:
-            self.text.append(text)
+Break = OnBreak | Literal["unseen"]
+# More tries on models that have failed already, for one request: Google's SRE book allows 3 attempts in all.
+MAX_RETRIES = 2
+MAX_WAIT = 60.0  # seconds before such a try; who must wait longer would rather know
+# Seconds of the deadline that are kept for the next candidate (at most half of what is left): most answers of cloud models take less.
+RESERVE = 15.0
+_RATE_BASE = 1.0  # seconds; a rate limit counts in seconds or minutes, so that tenths of one are no pause
+K = FailureKind
 
 
-async def walk(
-    plan: Sequence[Model], request: Request, journey: Journey, *, restart: bool, deadline: float | None
-) -> AsyncGenerator[Chunk | Reset]:
-    """Yield the answer's pieces, its `End` last; when nothing is left to try, end without one.
+class Walk:
+    """The way of one request through its plan.
 
     Args:
         plan: The candidates, in order.
-        restart: After the first token, begin again on the next model (after a `Reset`) instead of ending in an error.
-        deadline: On the loop's clock.
-
-    Raises:
-        StreamBroken: After the first token, unless `restart`.
-        DeadlineExceeded: The deadline of the whole call passed.
+        on_break: What follows a failure after the first token: `error`, `restart` (after a `Reset`), `continue` (a model goes on from
+            the text so far), or `unseen`: nobody has seen the text, begin again.
     """
-    for number, model in enumerate(plan):
-        failure: AttemptFailed | None = None
+
+    def __init__(self, plan: Sequence[Model], journey: Journey, hands: Hands, *, on_break: Break) -> None:
+        self._route = Route(plan)
+        self._journey = journey
+        self._hands = hands
+        self._on_break = on_break
+        self._failures: dict[str, tuple[Model, AttemptFailed]] = {}
+        self._retries = 0
+        # Who failed after the commit point: what was said waits for a reset, or to be gone on from.
+        self._broken: tuple[str, AttemptFailed] | None = None
+
+    async def pieces(self) -> AsyncGenerator[Chunk | Reset]:
+        """Yield the answer's pieces, its `End` last; when nothing is left to try, end without one.
+
+        Raises:
+            StreamBroken: After the first token, as `on_break` says.
+            DeadlineExceeded: The deadline of the whole call passed.
+        """
         try:
-            async with aclosing(_attempt(model, request, journey, deadline)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        except AttemptFailed as error:
-            failure = error
-        if failure is None:
-            return
-        if failure.kind is FailureKind.TIMEOUT_TOTAL:
-            raise too_late(request, journey, failure) from None
-        if journey.text and not restart:
-            raise _broken(model, journey, failure)
-        if failure.kind in _FINAL:
-            return
-        if journey.text and number + 1 < len(plan):
-            journey.text.clear()
-            journey.first_token_at = None
-            yield Reset(plan[number + 1].spec.id, f"{model.spec.id} failed: {failure.message}")
+            while (attempt := await self._next()) is not None:
+                if (reset := self._begin(attempt)) is not None:
+                    yield reset
+                try:
+                    async with aclosing(attempt.chunks()) as chunks:
+                        async for chunk in chunks:
+                            self._heard(chunk, attempt)
+                            yield chunk
+                    return
+                except StillLoading:
+                    self._journey.on(Event.FAIL)
+                    self._route.put_off(attempt.model)
+                except AttemptFailed as failure:
+                    self._judge(attempt.model, failure)
+            self._give_up()
+        except (asyncio.CancelledError, GeneratorExit):
+            if self._journey.end is None:
+                self._journey.on(Event.LEAVE)
+            raise
 
+    # --- who is next ---
 
-async def _attempt(model: Model, request: Request, journey: Journey, deadline: float | None) -> AsyncGenerator[Chunk]:
-    """One try; whatever happens, it is written down."""
-    clock = asyncio.get_running_loop().time
-    limits = limits_for(model.spec)
-    dog = Watchdog(limits, deadline)
-    started = clock()
-    journey.sent_at = journey.sent_at or started
-    record = _Record(model, journey, started)
-    stream: AsyncIterator[Chunk] | None = None
-    try:
-        stream = model.stream(request, Call(dog, limits.connect))
-        while True:
-            with dog:
-                chunk = await anext(stream, None)
-            if chunk is None:
-                raise AttemptFailed(
-                    FailureKind.TRUNCATED, f"the answer of {model.spec.id} ended without the proof of completion"
+    async def _next(self) -> Try | Race | None:
+        while self._route:
+            model, may_wait = self._route.next()
+            if self._hands.health.admit(model.spec, _now()) or not may_wait:
+                return self._try(model, others_left=may_wait)
+            self._put_off(model)
+        model_again = await self._retry()
+        return None if model_again is None else self._try(model_again, others_left=False)
+
+    def _try(self, model: Model, *, others_left: bool) -> Try | Race:
+        journey, now = self._journey, _now()
+        said = "".join(journey.text) if self._on_break == "continue" else ""
+        first = Try(model, journey, self._hands, said)
+        if not others_left:
+            return first
+        first.patience = patience(model, self._route.others(), journey, self._hands.health, now)
+        if journey.deadline is not None:
+            first.share_until = journey.deadline - min(RESERVE, (journey.deadline - now) / 2)
+        if journey.request.hedge and not journey.request.tools:
+            return Race(first, self._route, self._hands)
+        return first
+
+    def _put_off(self, model: Model) -> None:
+        self._route.put_off(model)
+        why = f"{model.spec.id} failed a moment ago, and is tried by one request at a time"
+        self._journey.add(Attempt(model.spec.id, model.spec.place, "postponed", why=why, certainty="not_sent"), None)
+
+    async def _retry(self) -> Model | None:
+        """A model that failed in a way that may pass, after a pause; `None` when there is none, or no budget, or no time."""
+        if self._retries >= MAX_RETRIES:
+            return None
+        waits = sorted(
+            (
+                (self._pause(failure), number, model)
+                for number, (model, failure) in enumerate(self._failures.values())
+                if treatment(failure.kind).retries_here and self._may_follow(model)
+            ),
+            key=lambda row: row[:2],
+        )
+        if not waits:
+            return None
+        pause, _, model = waits[0]
+        deadline, now = self._journey.deadline, _now()
+        if pause > MAX_WAIT or (deadline is not None and now + pause >= deadline):
+            return None
+        if not self._hands.health.may_retry(model.spec, now):
+            return None
+        self._retries += 1
+        await asyncio.sleep(pause)
+        self._hands.health.admit(model.spec, _now())
+        return model
+
+    def _pause(self, failure: AttemptFailed) -> float:
+        if failure.retry_after is not None:
+            return failure.retry_after
+        base = _RATE_BASE if failure.kind is K.RATE_LIMITED else backoff.BASE
+        return backoff.delay(self._retries + 1, base=base, share=self._hands.chance())
+
+    # --- what came ---
+
+    def _begin(self, attempt: Try | Race) -> Reset | None:
+        """An attempt begins; what must be told of the text so far before it."""
+        journey, broken = self._journey, self._broken
+        self._broken = None
+        reset = None
+        if self._on_break == "continue" and journey.text:
+            journey.is_spliced = True
+            if journey.state is State.BROKEN:
+                journey.on(Event.RESUME)
+        elif broken is not None:
+            reset = Reset(attempt.model.spec.id, f"{broken[0]} failed: {broken[1].message}")
+            journey.void()
+        journey.on(Event.SEND)
+        return reset
+
+    def _heard(self, chunk: Chunk, attempt: Try | Race) -> None:
+        journey = self._journey
+        if type(chunk) is Delta:
+            if chunk.text:
+                if journey.first_token_at is None:
+                    journey.first_token_at = _now()
+                if not journey.is_visible:
+                    journey.is_visible = True
+                    journey.on(Event.TOKEN)
+                journey.text.append(chunk.text)
+        elif type(chunk) is End:
+            journey.end, journey.answered_by, journey.ended_at = chunk, attempt.model.spec.id, _now()
+            journey.on(Event.PROOF)
+        elif not journey.is_at_work:
+            journey.is_at_work = True
+            journey.on(Event.WORK)
+
+    # --- what failed ---
+
+    def _judge(self, model: Model, failure: AttemptFailed) -> None:
+        """Decide what may follow a failure.
+
+        Raises:
+            StreamBroken: Nothing may, after the first token.
+            DeadlineExceeded: There is no time for anything.
+        """
+        journey, kind = self._journey, failure.kind
+        journey.on(Event.FAIL)
+        self._failures[model.spec.id] = (model, failure)
+        if kind is K.TIMEOUT_TOTAL:
+            journey.on(Event.GIVE_UP)
+            raise too_late(journey, failure) from None
+        if journey.text:
+            self._broken = (model.spec.id, failure)
+            if self._on_break == "error":
+                raise self._stop(
+                    "on_break='restart' begins again on the next model, 'continue' goes on where it broke off."
                 )
-            if type(chunk) is Delta:
-                journey.heard(chunk.text, clock)
-                dog.reached("idle")
-            elif type(chunk) is End:
-                journey.end, journey.answered_by, journey.ended_at = chunk, model.spec.id, clock()
-                record.ok(chunk, clock())
-            yield chunk
-            if journey.end is not None:
-                return
-    except AttemptFailed as error:
-        record.failed(error, clock())
-        raise
-    except (asyncio.CancelledError, GeneratorExit):
-        if journey.end is None:
-            record.cancelled(clock())
-        raise
-    except Exception as error:
-        # A provider promises AttemptFailed only. A slip of ours must not cost the user the answer that another model can give.
-        failure = AttemptFailed(FailureKind.INTERNAL, f"{model.spec.id}: {type(error).__name__}: {error}", cause=error)
-        record.failed(failure, clock())
-        raise failure from error
-    finally:
-        dog.stop()
-        await _let_go(stream)
+            if self._on_break == "continue":
+                self._go_on_with(model, failure)
+        if not treatment(kind).moves_on:
+            self._route.keep(lambda model: False)
+            self._failures.clear()
+        elif kind is K.CONTEXT_OVERFLOW and failure.tokens is not None:
+            tokens = failure.tokens
+            self._route.keep(lambda model: model.spec.window is None or model.spec.window >= tokens)
+
+    def _go_on_with(self, model: Model, failure: AttemptFailed) -> None:
+        """Keep only who can go on from the text so far; the same model first, where it may be well again."""
+        why = unfit_to_continue(self._journey.request)
+        if why is not None:
+            raise self._stop(f"{why}, so that nothing can go on from here; on_break='restart' begins again.")
+        self._route.keep(can_continue)
+        if not self._route and not (can_continue(model) and treatment(failure.kind).retries_here):
+            who = "no other model that is left can go on from half an answer"
+            raise self._stop(f"{who} (embedded models and those with prefill=True can).")
+
+    def _may_follow(self, model: Model) -> bool:
+        return self._broken is None or self._on_break != "continue" or can_continue(model)
+
+    def _give_up(self) -> None:
+        """Nothing is left. A stream that has shown text ends in an error of its own; the rest is the caller's to tell."""
+        if self._broken is not None and self._on_break != "unseen":
+            raise self._stop("Every model that may answer was tried; .attempts tells the whole story.")
+        self._journey.on(Event.GIVE_UP)
+
+    def _stop(self, hint: str) -> StreamBroken:
+        assert self._broken is not None
+        model_id, failure = self._broken
+        self._journey.on(Event.GIVE_UP)
+        error = StreamBroken(f"The stream of {model_id} broke off: {failure.message}.", hint=hint, cause=failure)
+        error.text, error.kind = "".join(self._journey.text), failure.kind
+        return error
 
 
-async def _let_go(stream: AsyncIterator[Chunk] | None) -> None:
-    """Free the model. What goes wrong here costs no answer, and no more than `CLEAN_UP` seconds."""
-    close = getattr(stream, "aclose", None)
-    if close is None:
-        return
-    try:
-        await within(close(), asyncio.get_running_loop().time() + CLEAN_UP)
-    except Exception as error:  # noqa: BLE001  a slip in a provider's clean-up
-        _log.warning("a model was not freed as it should be: %r", error, exc_info=error)
+def can_continue(model: Model) -> bool:
+    """Whether a model goes on from the beginning of an answer."""
+    return "prefill" in model.spec.capabilities
 
 
-class _Record:
-    """Writes an attempt down, once."""
-
-    def __init__(self, model: Model, journey: Journey, started: float) -> None:
-        self._model, self._journey, self._started = model, journey, started
-
-    def ok(self, end: End, now: float) -> None:
-        usage = end.usage
-        self._add(Attempt(
-            self._model.spec.id, self._model.spec.place, "ok", first_token=self._first(), total=now - self._started,
-            input_tokens=usage.input_tokens, output_tokens=usage.output_tokens,
-        ), None)  # fmt: skip
-
-    def failed(self, error: AttemptFailed, now: float) -> None:
-        self._add(Attempt(
-            self._model.spec.id, self._model.spec.place, "failed", kind=error.kind.value, why=error.message, hint=error.hint,
-            first_token=self._first(), total=now - self._started, input_tokens=error.tokens, window=error.window,
-        ), error)  # fmt: skip
-
-    def cancelled(self, now: float) -> None:
-        self._add(Attempt(
-            self._model.spec.id, self._model.spec.place, "cancelled", kind="cancelled", why="the caller left",
-            first_token=self._first(), total=now - self._started,
-        ), None)  # fmt: skip
-
-    def _first(self) -> float | None:
-        at = self._journey.first_token_at
-        return None if at is None else at - self._started
-
-    def _add(self, attempt: Attempt, error: AttemptFailed | None) -> None:
-        self._journey.attempts.append(attempt)
-        self._journey.on_attempt(attempt, error)
+def unfit_to_continue(request: Request) -> str | None:
+    """Why an answer to this request cannot be gone on from by any model, `None` when it can."""
+    if request.tools:
+        return "an answer that may call tools is whole or nothing"
+    if request.response_format is not None:
+        return "a grammar would begin anew in the middle of the JSON"
+    if request.logprobs:
+        return "the log-probabilities of what was said are lost"
+    return None
 
 
-def too_late(request: Request, journey: Journey, failure: AttemptFailed | None = None) -> DeadlineExceeded:
+def too_late(journey: Journey, failure: AttemptFailed | None = None) -> DeadlineExceeded:
     """The error for a call that ran into its deadline, with the text so far."""
     error = DeadlineExceeded(
-        f"No whole answer within the deadline of {request.deadline:g} s.",
+        f"No whole answer within the deadline of {journey.request.deadline:g} s.",
         hint="Raise deadline=, or ask for less with max_tokens=.",
         cause=failure,
     )
@@ -183,11 +258,5 @@ def too_late(request: Request, journey: Journey, failure: AttemptFailed | None =
     return error
 
 
-def _broken(model: Model, journey: Journey, failure: AttemptFailed) -> StreamBroken:
-    error = StreamBroken(
-        f"The stream of {model.spec.id} broke off: {failure.message}.",
-        hint="on_break='restart' begins again on the next model.",
-        cause=failure,
-    )
-    error.text, error.kind = "".join(journey.text), failure.kind
-    return error
+def _now() -> float:
+    return asyncio.get_running_loop().time()

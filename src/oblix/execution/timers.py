@@ -3,31 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from types import TracebackType
 
 from oblix.errors import AttemptFailed, FailureKind
-from oblix.types.spec import ModelSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds that each phase may be silent. Pings and comments do not count as sound, thinking does."""
-
-    connect: float
-    load: float
-    first_token: float
-    idle: float
-
-
-# Start values. A first token from a cold Ollama may wait for the load of the model (its own limit is 5 minutes); a cloud answers or is ill.
-EDGE = Limits(connect=2.0, load=300.0, first_token=300.0, idle=60.0)
-CLOUD = Limits(connect=5.0, load=60.0, first_token=60.0, idle=30.0)
-
-
-def limits_for(spec: ModelSpec) -> Limits:
-    """The limits of a model's place."""
-    return EDGE if spec.is_edge else CLOUD
+from oblix.execution.latency import Limits
 
 
 class Watchdog:
@@ -37,13 +16,20 @@ class Watchdog:
     longer than the shortest phase, and when it fires too early it is set anew, so that neither a wait nor a phase costs a timer.
     """
 
-    def __init__(self, limits: Limits, deadline: float | None) -> None:
-        """`deadline` is on the loop's clock, `None` for no limit."""
+    def __init__(self, limits: Limits, deadline: float | None, *, share_until: float | None = None) -> None:
+        """Both times are on the loop's clock, `None` for no limit.
+
+        Args:
+            deadline: When the whole call must end.
+            share_until: When the first token must have come, so that time is left for the next candidate.
+        """
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
         self._seconds = {"load": limits.load, "first_token": limits.first_token, "idle": limits.idle}
         self._shortest = min(limits.load, limits.first_token, limits.idle)
         self._deadline = deadline
+        self._share_until = share_until
+        self.gave_way = False  # it was ended for the next candidate's sake, which says nothing of the model
         self._phase = "first_token"
         self._since = 0.0
         self._task: asyncio.Task[object] | None = None
@@ -94,6 +80,8 @@ class Watchdog:
 
     def _due(self) -> float:
         due = self._since + self._seconds[self._phase]
+        if self._share_until is not None and self._phase != "idle":
+            due = min(due, self._share_until)
         return due if self._deadline is None else min(due, self._deadline)
 
     def _fire(self) -> None:
@@ -104,15 +92,23 @@ class Watchdog:
         if now < self._due():
             self._set()
             return
-        total = self._deadline is not None and now >= self._deadline
-        kinds = {"load": FailureKind.TIMEOUT_FIRST_TOKEN, "first_token": FailureKind.TIMEOUT_FIRST_TOKEN}
-        self._expired = FailureKind.TIMEOUT_TOTAL if total else kinds.get(self._phase, FailureKind.TIMEOUT_IDLE)
+        if self._deadline is not None and now >= self._deadline:
+            self._expired = FailureKind.TIMEOUT_TOTAL
+        else:
+            self._expired = _KINDS[self._phase]
+            self.gave_way = now < self._since + self._seconds[self._phase]
         self._task.cancel()
 
     def _words(self, kind: FailureKind) -> str:
         if kind is FailureKind.TIMEOUT_TOTAL:
             return "the deadline of the whole call has passed"
-        what = {"load": "the model was not loaded", "first_token": "no first token came"}.get(
-            self._phase, "no further token came"
-        )
-        return f"{what} within {self._seconds[self._phase]:g} s"
+        what, after = _SILENT[self._phase], f"within {self._seconds[self._phase]:g} s"
+        return f"{what} {'in its share of the time that is left' if self.gave_way else after}"
+
+
+_KINDS = {
+    "load": FailureKind.TIMEOUT_LOAD,
+    "first_token": FailureKind.TIMEOUT_FIRST_TOKEN,
+    "idle": FailureKind.TIMEOUT_IDLE,
+}
+_SILENT = {"load": "the model was not loaded", "first_token": "no first token came", "idle": "no further token came"}

@@ -41,6 +41,8 @@ class Fail:
     why: str = "so says its script"
     hint: str | None = None
     retry_after: float | None = None
+    tokens: int | None = None
+    window: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +67,20 @@ class ScriptedModel:
 
     Args:
         model_id: `provider:name`; a provider of the registry brings its place, any other is at the edge.
+        load_seconds: What bringing it into memory takes; above 0 it begins cold.
         known: Fields of `ModelSpec`, e.g. `place="cloud"`, `price=Price(1.0, 2.0, "caller")`, `window=4096`.
 
     Attributes:
         requests: What was asked, in order.
         asked_at: When, on the loop's clock.
+        said: The beginnings of answers that it was given to go on from, in order; empty texts for answers from their start.
+        loads: How often it was brought into memory.
         open: Answers that are under way.
         left: Answers that the caller left before their end.
         is_closed: Whether `close` was called.
     """
 
-    def __init__(self, model_id: str, *scripts: str | Sequence[Step], **known: Any) -> None:
+    def __init__(self, model_id: str, *scripts: str | Sequence[Step], load_seconds: float = 0.0, **known: Any) -> None:
         provider, name = split_model_id(model_id)
         row = PROVIDERS.get(provider)
         usual: dict[str, Any] = {"place": row.place if row else "edge", "price": _FREE}
@@ -84,15 +89,21 @@ class ScriptedModel:
         self.spec = ModelSpec(model_id, provider, name, **{**usual, **known})
         self.requests: list[Request] = []
         self.asked_at: list[float] = []
+        self.said: list[str] = []
+        self.loads = 0
         self.open = 0
         self.left = 0
         self.is_closed = False
+        self._load_seconds = load_seconds
+        self._is_loaded = not load_seconds
+        self._loading: asyncio.Task[None] | None = None
         self._scripts = [(script,) if isinstance(script, str) else tuple(script) for script in scripts or ("ok",)]
 
     async def stream(self, request: Request, call: Call) -> AsyncGenerator[Chunk]:
         """Answer as the script says; see `models.base.Model`."""
         script = self._scripts[min(len(self.requests), len(self._scripts) - 1)]
         self.requests.append(request)
+        self.said.append(call.said)
         self.asked_at.append(asyncio.get_running_loop().time())
         self.open += 1
         over = False
@@ -123,21 +134,39 @@ class ScriptedModel:
         elif isinstance(step, BaseException):
             raise step
         elif isinstance(step, Fail):
-            raise AttemptFailed(
+            failed = AttemptFailed(
                 FailureKind(step.kind),
                 f"{self.spec.id}: {step.why}",
                 hint=step.hint,
                 retry_after=step.retry_after,
             )
+            failed.tokens, failed.window = step.tokens, step.window
+            raise failed
         elif callable(step):
             found = step(request)
             if inspect.isawaitable(found):
                 await found
 
+    async def load(self) -> None:
+        """As `models.base.Loadable` says: one load for all, whoever leaves."""
+        if self._is_loaded:
+            return
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.create_task(self._load())
+        await asyncio.shield(self._loading)
+
+    async def _load(self) -> None:
+        self.loads += 1
+        await asyncio.sleep(self._load_seconds)
+        self._is_loaded = True
+
     def state(self) -> ModelState:
-        """Loaded, without a process of its own."""
-        return ModelState(loaded=True, window=self.spec.window)
+        """Loaded or not, without a process of its own."""
+        loading = self._loading is not None and not self._loading.done()
+        return ModelState(loaded=self._is_loaded, loading=loading, window=self.spec.window)
 
     async def close(self) -> None:
         """Remember it."""
         self.is_closed = True
+        if self._loading is not None:
+            self._loading.cancel()

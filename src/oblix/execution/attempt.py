@@ -1,0 +1,209 @@
+"""One attempt on one model: under its timers, to its proof, and written down once, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from oblix.decision.tokens import estimate, estimate_messages
+from oblix.errors import AttemptFailed, FailureKind
+from oblix.execution.hands import Hands
+from oblix.execution.journey import Journey
+from oblix.execution.latency import Timing
+from oblix.execution.loading import StillLoading, is_cold
+from oblix.execution.patience import within
+from oblix.execution.proof import whole
+from oblix.execution.timers import Watchdog
+from oblix.models.base import Call, Loadable, Model
+from oblix.types.attempt import Attempt, Outcome
+from oblix.types.chunk import Chunk, Delta, End
+from oblix.types.failure import Certainty, treatment
+
+# Seconds that a model may take to be let go; then it is cancelled. A connection is dropped and an engine is told in microseconds. It is
+# what a call may be late by, so that it lies well below the 250 ms that we allow ourselves.
+CLEAN_UP = 0.1
+NOTICEABLE = 0.05  # seconds; asking a server whether a model is loaded is no load
+_log = logging.getLogger("oblix.execution")
+
+
+@dataclass(slots=True)
+class Try:
+    """An attempt and what it has come to. Times are on the loop's clock, in seconds.
+
+    Attributes:
+        said: The text that it goes on from.
+        patience: Seconds to wait for a model that has to be loaded, because another one could answer meanwhile.
+        share_until: When its first token must have come.
+        load: Seconds that it waited for the model to be loaded.
+        is_hedge: It was started beside another one.
+        is_beaten: It is being stopped because the other one answered first.
+        pieces: The texts that it gave.
+    """
+
+    model: Model
+    journey: Journey
+    hands: Hands
+    said: str = ""
+    patience: float | None = None
+    share_until: float | None = None
+    load: float | None = None
+    is_hedge: bool = False
+    is_beaten: bool = False
+    pieces: list[str] = field(default_factory=list)
+    first_token_at: float | None = None
+    _started: float = 0.0
+    _heard_at: float = 0.0
+    _gap: float = 0.0
+    _answered: bool = False
+
+    async def chunks(self) -> AsyncGenerator[Chunk]:
+        """The answer's pieces, its `End` last.
+
+        Raises:
+            AttemptFailed: It failed. That, like every other end, has been written down by then.
+        """
+        clock = asyncio.get_running_loop().time
+        self._started = self._heard_at = clock()
+        journey = self.journey
+        journey.sent_at = journey.sent_at or self._started
+        limits = self.hands.health.limits(self.model.spec, journey.prompt_tokens)
+        dog = Watchdog(limits, journey.deadline, share_until=self.share_until)
+        stream: AsyncIterator[Chunk] | None = None
+        ended = False
+        try:
+            if is_cold(self.model):
+                await self._load(dog, clock)
+            stream = self.model.stream(journey.request, Call(dog, limits.connect, self.said))
+            while not ended:
+                with dog:
+                    chunk = await anext(stream, None)
+                ended = self._take(chunk, dog, clock())
+                yield chunk  # type: ignore[misc]  # `_take` raises where there is none
+        except AttemptFailed as error:
+            self._failed(error, clock(), blame=not dog.gave_way)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            if not ended:
+                self._left(clock())
+            raise
+        except StillLoading:
+            raise
+        except Exception as error:
+            # A provider promises AttemptFailed only. A slip of ours must not cost the user the answer that another model can give.
+            kind, name = FailureKind.INTERNAL, self.model.spec.id
+            failure = AttemptFailed(kind, f"{name}: {type(error).__name__}: {error}", cause=error)
+            self._failed(failure, clock())
+            raise failure from error
+        finally:
+            dog.stop()
+            await _let_go(stream)
+
+    async def _load(self, dog: Watchdog, clock: Callable[[], float]) -> None:
+        """Wait until the model is in memory; its load is its own affair, and goes on when we leave.
+
+        Raises:
+            StillLoading: Our patience is over.
+        """
+        model = cast("Loadable", self.model)
+        dog.reached("load")
+        try:
+            with dog:
+                await within(model.load(), None if self.patience is None else self._started + self.patience)
+        except TimeoutError:
+            why = f"{self.model.spec.id} is being loaded; another model answers meanwhile"
+            self.hands.health.left(self.model.spec, clock(), started=self._started)
+            self._add("postponed", clock(), None, why=why, certainty="not_sent")
+            raise StillLoading from None
+        if (waited := clock() - self._started) > NOTICEABLE:
+            self.load = waited
+        dog.reached("first_token")
+
+    def _take(self, chunk: Chunk | None, dog: Watchdog, now: float) -> bool:
+        """Note a piece down; whether it was the last one."""
+        if now - self._heard_at > self._gap and self._answered:
+            self._gap = now - self._heard_at
+        self._heard_at = now
+        self._answered = True
+        if type(chunk) is Delta:
+            if chunk.text:
+                self.pieces.append(chunk.text)
+                if self.first_token_at is None:
+                    self.first_token_at = now
+            dog.reached("idle")
+            return False
+        if type(chunk) is End:
+            self._ok(whole(chunk, self.model.spec.id), now)
+            return True
+        if chunk is None:
+            why = f"the answer of {self.model.spec.id} ended without the proof of completion"
+            raise AttemptFailed(FailureKind.TRUNCATED, why)
+        return False
+
+    def _ok(self, end: End, now: float) -> None:
+        began = self._started + (self.load or 0.0)
+        first = None if self.first_token_at is None else self.first_token_at - began
+        used = end.usage
+        timing = Timing(now - began, first, self._gap, self.load, self.journey.prompt_tokens)
+        self.hands.health.succeeded(self.model.spec, now, timing, self._fingerprint(now))
+        cost = self._cost(used.input_tokens, used.output_tokens)
+        self._add("ok", now, None, certainty="response_started", cost_usd=cost,
+                  input_tokens=used.input_tokens, output_tokens=used.output_tokens)  # fmt: skip
+
+    def _failed(self, error: AttemptFailed, now: float, *, blame: bool = True) -> None:
+        spec, health, started = self.model.spec, self.hands.health, self._started
+        if blame:
+            suspect = self._fingerprint(now, error.kind)
+            health.failed(spec, error.kind, error.message, now, error.retry_after, suspect, started=started)
+        else:
+            health.left(spec, now, started=started)
+        meant = treatment(error.kind)
+        certainty = self._certainty(error.certainty or meant.certainty)
+        cost = self._cost(error.tokens, None) if meant.is_billable and certainty != "not_sent" else 0.0
+        self._add("failed", now, error, certainty=certainty, cost_usd=cost, input_tokens=error.tokens,
+                  kind=error.kind.value, why=error.message, hint=error.hint, window=error.window)  # fmt: skip
+
+    def _fingerprint(self, now: float, kind: FailureKind | None = None) -> bytes | None:
+        return self.hands.fingerprint(self.journey.request, now, always=kind is FailureKind.ENGINE_CRASH)
+
+    def _left(self, now: float) -> None:
+        self.hands.health.left(self.model.spec, now, started=self._started)
+        why = "another model answered first" if self.is_beaten else "the caller left"
+        self._add("cancelled", now, None, certainty=self._certainty("possibly_accepted"), cost_usd=self._cost(None, None),
+                  kind=FailureKind.CANCELLED.value, why=why)  # fmt: skip
+
+    def _certainty(self, otherwise: Certainty) -> Certainty:
+        return "response_started" if self._answered else otherwise
+
+    def _cost(self, input_tokens: int | None, output_tokens: int | None) -> float | None:
+        """USD that was certainly or possibly billed; where nothing was told, the tokens are estimated."""
+        price = self.hands.price_of(self.model)
+        if price is None:
+            return None
+        if input_tokens is None:
+            input_tokens = self.journey.prompt_tokens or estimate_messages(self.journey.request.messages)
+        if output_tokens is None:
+            output_tokens = max(estimate("".join(self.pieces)), len(self.pieces)) if self.pieces else 0
+        return price.cost(input_tokens, output_tokens)
+
+    def _add(self, outcome: Outcome, now: float, error: AttemptFailed | None, **told: Any) -> None:
+        spec = self.model.spec
+        first = None if self.first_token_at is None else self.first_token_at - self._started
+        total = now - self._started
+        attempt = Attempt(
+            spec.id, spec.place, outcome, first_token=first, total=total, hedged=self.is_hedge, load=self.load, **told
+        )
+        self.journey.add(attempt, error)
+
+
+async def _let_go(stream: AsyncIterator[Chunk] | None) -> None:
+    """Free the model. What goes wrong here costs no answer, and no more than `CLEAN_UP` seconds."""
+    close = getattr(stream, "aclose", None)
+    if close is None:
+        return
+    try:
+        await within(close(), asyncio.get_running_loop().time() + CLEAN_UP)
+    except Exception as error:  # noqa: BLE001  a slip in a provider's clean-up
+        _log.warning("a model was not freed as it should be: %r", error, exc_info=error)

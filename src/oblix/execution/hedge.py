@@ -1,0 +1,129 @@
+"""Hedging: when the first candidate is slower than usual, the next one starts beside it, and the first token wins.
+
+Source: "The Tail at Scale", Dean and Barroso, Communications of the ACM 56 (2013): the second request goes out at the 95th percentile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from oblix.execution.attempt import CLEAN_UP, Try
+from oblix.execution.hands import Hands
+from oblix.execution.loading import is_cold
+from oblix.execution.route import Route
+from oblix.models.base import Model
+from oblix.types.chunk import Chunk, Delta, End
+
+_AHEAD = 64  # pieces that an attempt may be ahead of its reader
+
+
+class Race:
+    """Two attempts, of which the second starts only if the first is late, and only if the budget for hedges has room.
+
+    Attributes:
+        model: Who answers: the first, until the second one wins.
+    """
+
+    def __init__(self, first: Try, route: Route, hands: Hands) -> None:
+        self.model: Model = first.model
+        self._first = first
+        self._route = route
+        self._hands = hands
+
+    async def chunks(self) -> AsyncGenerator[Chunk]:
+        """The pieces of the attempt that wins; those of the other one are never seen.
+
+        Raises:
+            AttemptFailed: The only attempt failed, or both did: the failure of the last one.
+        """
+        usual = self._hands.health.usual_first_token(self._first.model.spec)
+        if usual is None:  # nothing to compare with yet
+            async for chunk in self._first.chunks():
+                yield chunk
+            return
+        lanes = [_Lane(self._first)]
+        try:
+            lane = await self._winner(lanes, usual)
+            self.model = lane.attempt.model
+            for loser in lanes:
+                if loser is not lane:
+                    loser.attempt.is_beaten = True
+                    await loser.stop()
+            while True:
+                chunk = await lane.next()
+                yield chunk
+                if type(chunk) is End:
+                    return
+        finally:
+            for lane in lanes:
+                await lane.stop()
+
+    async def _winner(self, lanes: list[_Lane], usual: float) -> _Lane:
+        """The first whose first piece of text (or whole answer) is there."""
+        late: float | None = usual
+        while True:
+            waits = {asyncio.ensure_future(lane.ready.wait()) for lane in lanes}
+            try:
+                await asyncio.wait(waits, timeout=late, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+            running = [lane for lane in lanes if lane.failure is None]
+            for lane in running:
+                if lane.ready.is_set():
+                    return lane
+            if not running:
+                raise lanes[-1].failure or lanes[0].failure  # type: ignore[misc]  # one of them is there
+            for lane in [lane for lane in lanes if lane.failure is not None]:
+                lanes.remove(lane)
+            if late is not None:
+                late = None
+                if (second := self._second()) is not None:
+                    lanes.append(_Lane(second))
+
+    def _second(self) -> Try | None:
+        """The next candidate, if it is ready, well, and the budget has room."""
+        health, now = self._hands.health, asyncio.get_running_loop().time()
+        for model in self._route.others():
+            if is_cold(model) or health.of(model.spec, now).failing:
+                continue
+            if not health.may_hedge(model.spec, now) or not health.admit(model.spec, now):
+                return None
+            self._route.take(model)
+            return Try(model, self._first.journey, self._hands, self._first.said, is_hedge=True)
+        return None
+
+
+class _Lane:
+    """An attempt that runs in a task of its own, a little ahead of its reader."""
+
+    def __init__(self, attempt: Try) -> None:
+        self.attempt = attempt
+        self.ready = asyncio.Event()  # its first text, its end or its failure is there
+        self.failure: Exception | None = None
+        self._pieces: asyncio.Queue[Chunk | Exception] = asyncio.Queue(_AHEAD)
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            async for chunk in self.attempt.chunks():
+                if (type(chunk) is Delta and chunk.text) or type(chunk) is End:
+                    self.ready.set()
+                await self._pieces.put(chunk)
+        except Exception as error:  # noqa: BLE001  handed to whoever reads
+            if not self.ready.is_set():
+                self.failure = error
+            self.ready.set()
+            await self._pieces.put(error)
+
+    async def next(self) -> Chunk:
+        piece = await self._pieces.get()
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+    async def stop(self) -> None:
+        """Let the model go; bounded, and harmless when it has ended."""
+        self._task.cancel()
+        await asyncio.wait({self._task}, timeout=CLEAN_UP)
