@@ -17,6 +17,7 @@ from oblix.models.base import Call
 from oblix.testing import Block, Cut, Fail, ScriptedModel, Wait, run
 from oblix.types.chunk import Chunk, Delta, End, Progress, Reset, Usage
 from oblix.types.request import Request
+from oblix.types.spec import Price
 
 from .walking import go, journey, start
 
@@ -292,3 +293,16 @@ def test_many_walks_at_once_keep_apart() -> None:
             assert "".join(walked.journey.text) == f"={number}"
 
     run(main())
+
+
+def test_thinking_after_the_first_token_is_nothing_that_cannot_happen() -> None:
+    walked = run(go(ScriptedModel("x:a", ["I ", Progress(), "think"])))
+    assert walked.text == "I think"
+    assert walked.journey.impossible == 0
+
+
+def test_what_was_said_before_a_refusal_may_be_billed() -> None:
+    priced = ScriptedModel("x:a", ["said ", "already ", Fail("rate_limited")], price=Price(1.0, 2.0, "test"))
+    (attempt, *_) = run(go(priced)).journey.attempts
+    assert attempt.cost_usd is not None
+    assert attempt.cost_usd > 0.0

@@ -161,7 +161,8 @@ class Try:
             health.left(spec, now, started=started)
         meant = treatment(error.kind)
         certainty = self._certainty(error.certainty or meant.certainty)
-        cost = self._cost(error.tokens, None) if meant.is_billable and certainty != "not_sent" else 0.0
+        may_cost = (meant.is_billable or self.pieces) and certainty != "not_sent"
+        cost = self._cost(error.tokens, None) if may_cost else 0.0
         self._add("failed", now, error, certainty=certainty, cost_usd=cost, input_tokens=error.tokens,
                   kind=error.kind.value, why=error.message, hint=error.hint, window=error.window)  # fmt: skip
 

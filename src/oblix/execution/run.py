@@ -169,7 +169,7 @@ class Walk:
         elif type(chunk) is End:
             journey.end, journey.answered_by, journey.ended_at = chunk, attempt.model.spec.id, _now()
             journey.on(Event.PROOF)
-        elif not journey.is_at_work:
+        elif not (journey.is_at_work or journey.is_visible):
             journey.is_at_work = True
             journey.on(Event.WORK)
 
@@ -214,6 +214,11 @@ class Walk:
             raise self._stop(f"{who} (embedded models and those with prefill=True can).")
 
     def _may_follow(self, model: Model) -> bool:
+        """Whether another try on this model makes sense: a prompt that crashes an engine is not given to it a third time."""
+        hands, now = self._hands, _now()
+        suspect = hands.fingerprint(self._journey.request, now)
+        if suspect is not None and hands.health.of(model.spec, now, suspect).quarantined:
+            return False
         return self._broken is None or self._on_break != "continue" or can_continue(model)
 
     def _give_up(self) -> None:

@@ -8,6 +8,8 @@ from types import TracebackType
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.execution.latency import Limits
 
+AGAIN = 0.1  # seconds that a model may take to clean up when its time is over
+
 
 class Watchdog:
     """Guards the waits of one attempt: `with watchdog: await next_chunk`.
@@ -36,6 +38,7 @@ class Watchdog:
         self._cancellations = 0
         self._timer: asyncio.TimerHandle | None = None
         self._expired: FailureKind | None = None
+        self._barks = 0
 
     def reached(self, phase: str) -> None:
         """Enter a phase; its silence is counted from now."""
@@ -65,8 +68,13 @@ class Watchdog:
             return
         expired, self._expired = self._expired, None
         assert task is not None
-        # Our own cancellation becomes an error; somebody else's, arriving at the same moment, goes on.
-        if task.uncancel() <= self._cancellations and kind is asyncio.CancelledError:
+        self.stop()  # the next wait sets the timer anew
+        left = task.cancelling()
+        for _ in range(self._barks):
+            left = task.uncancel()
+        self._barks = 0
+        # Our own cancellations become an error; somebody else's, arriving at the same moment, goes on.
+        if left <= self._cancellations and kind is asyncio.CancelledError:
             raise AttemptFailed(expired, self._words(expired))
 
     def stop(self) -> None:
@@ -97,7 +105,14 @@ class Watchdog:
         else:
             self._expired = _KINDS[self._phase]
             self.gave_way = now < self._since + self._seconds[self._phase]
-        self._task.cancel()
+        self._bark()
+
+    def _bark(self) -> None:
+        """Cancel the wait, and again for as long as its clean-up hangs."""
+        if self._task is not None and self._expired is not None:
+            self._barks += 1
+            self._task.cancel()
+            self._timer = self._loop.call_later(AGAIN, self._bark)
 
     def _words(self, kind: FailureKind) -> str:
         if kind is FailureKind.TIMEOUT_TOTAL:

@@ -1,0 +1,202 @@
+"""What a caller sees of failover: poison prompts, cold starts, hedges, streams that go on, deadlines, and what attempts cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from oblix import AllModelsFailed, DeadlineExceeded, NoRoute, StreamBroken
+from oblix.models.base import Call
+from oblix.testing import Block, Cut, Fail, ScriptedModel, Wait, run
+from oblix.types.chunk import Chunk, Delta
+from oblix.types.request import Request
+
+from .hooked import PAID, client_with, cloud, edge, now
+
+CRASH = Fail("engine_crash", "it crashed")
+
+
+def test_a_prompt_that_crashed_an_engine_twice_is_not_given_to_it_again() -> None:
+    async def main() -> None:
+        engine = edge([CRASH])
+        client = client_with(engine, cloud())
+        for _ in range(4):
+            assert (await client.execute("poison")).model_id == "openai:gpt"
+            await asyncio.sleep(60.0)
+        assert len(engine.requests) == 2
+        decision = await client.route("poison")
+        excluded = next(each for each in decision.candidates if each.verdict == "excluded")
+        assert (excluded.model_id, excluded.reason.code) == ("ollama:phi", "quarantine")
+        assert (await client.route("something else")).chosen == "ollama:phi"
+
+    run(main())
+
+
+def test_a_poison_prompt_that_nobody_else_may_have_is_refused_with_the_reason() -> None:
+    async def main() -> None:
+        engine = edge([CRASH])
+        client = client_with(engine)
+        with pytest.raises(AllModelsFailed):  # it was tried, and once more when nobody else was left
+            await client.execute("poison")
+        assert len(engine.requests) == 2
+        with pytest.raises(NoRoute, match="crashed its engine twice") as failed:
+            await client.execute("poison")
+        assert failed.value.hint == "Change the prompt, or hook another model for it."
+
+    run(main())
+
+
+def test_an_answer_wipes_the_suspicion() -> None:
+    async def main() -> None:
+        engine = edge([CRASH], "well", [CRASH], "well")
+        client = client_with(engine, cloud())
+        for _ in range(4):
+            await client.execute("innocent")
+        assert len(engine.requests) == 4
+
+    run(main())
+
+
+def test_while_a_model_loads_another_one_answers_and_then_it_does() -> None:
+    async def main() -> None:
+        cold = edge("at home", load_seconds=20.0)
+        client = client_with(cold, cloud("meanwhile"))
+        assert (await client.execute("hi")).response == "meanwhile"
+        await asyncio.sleep(20.0)
+        assert (await client.execute("hi")).response == "at home"
+        assert cold.loads == 1
+
+    run(main())
+
+
+def test_a_private_prompt_waits_for_its_model() -> None:
+    async def main() -> None:
+        spare = cloud()
+        reply = await client_with(edge("at home", load_seconds=20.0), spare).execute("hi", private=True)
+        assert (reply.response, now(), spare.requests) == ("at home", 20.0, [])
+        assert reply.attempts[0].load == 20.0
+
+    run(main())
+
+
+def test_offline_first_waits_rather_than_going_out() -> None:
+    async def main() -> None:
+        client = client_with(edge("at home", load_seconds=20.0), cloud(), policy="offline_first")
+        assert (await client.execute("hi")).response == "at home"
+
+    run(main())
+
+
+def test_whoever_leaves_leaves_the_load_alone() -> None:
+    async def main() -> None:
+        cold = edge("at home", load_seconds=20.0)
+        client = client_with(cold)
+        with pytest.raises(DeadlineExceeded):
+            await client.execute("hi", deadline=5.0)
+        assert now() == 5.0
+        assert (await client.execute("hi")).response == "at home"
+        assert (now(), cold.loads) == (20.0, 1)
+
+    run(main())
+
+
+def test_hedges_are_at_most_every_twentieth_request() -> None:
+    async def main() -> int:
+        slow, quick = edge(*["at once"] * 30, [Wait(4.0), "late"]), cloud("quick")
+        client = client_with(slow, quick)
+        for _ in range(230):
+            await client.execute("hi", hedge=True)
+        return len(quick.requests)
+
+    assert 1 <= run(main()) <= 230 // 20
+
+
+def test_a_hedge_is_told_and_its_loser_is_accounted() -> None:
+    async def main() -> None:
+        quick = edge(*["at once"] * 30, [Wait(4.0), "late"])
+        client = client_with(quick, cloud("quick"))
+        for _ in range(30):
+            await client.execute("hi", hedge=True)
+        reply = await client.execute("hi", hedge=True)
+        assert reply.model_id == "openai:gpt"
+        assert {(each.model_id, each.outcome, each.hedged) for each in reply.attempts} == {
+            ("ollama:phi", "cancelled", False),
+            ("openai:gpt", "ok", True),
+        }
+        assert all(each.cost_usd is not None for each in reply.attempts)
+
+    run(main())
+
+
+@pytest.mark.parametrize("first", ["edge", "cloud"])
+def test_a_stream_goes_on_where_it_broke_off_in_both_directions(first: str) -> None:
+    can = frozenset({"prefill"})
+
+    async def main() -> str:
+        broken, other = ["Once upon ", Cut()], "a time"
+        home = edge(broken if first == "edge" else other, capabilities=can)
+        away = cloud(broken if first == "cloud" else other, capabilities=can)
+        client = client_with(home, away)
+        wanted = home if first == "edge" else away
+        async with client.stream("hi", model_id=wanted.spec.id, fallback=True, on_break="continue") as s:
+            text = "".join([str(piece) async for piece in s])
+            reply = await s.reply()
+        assert reply.response == text
+        assert set(reply.metrics["estimated"]) == {"input_tokens", "output_tokens"}
+        return text
+
+    assert run(main()) == "Once upon a time"
+
+
+def test_a_stream_that_cannot_go_on_says_so_and_keeps_its_text() -> None:
+    async def main() -> None:
+        async with client_with(edge(["half", Fail("protocol")]), cloud()).stream("hi", on_break="continue") as s:
+            with pytest.raises(StreamBroken, match="broke off") as failed:
+                await s.reply()
+        assert failed.value.text == "half"
+        assert "prefill" in (failed.value.hint or "")
+
+    run(main())
+
+
+@pytest.mark.parametrize("deadline", [0.5, 3.0, 40.0])
+def test_a_deadline_is_never_passed_by_more_than_a_quarter_of_a_second(deadline: float) -> None:
+    """Whatever the models do: silent, slow, or hard to get rid of."""
+
+    class Clinging(ScriptedModel):
+        async def stream(self, request: Request, call: Call) -> AsyncGenerator[Chunk]:
+            try:
+                yield Delta("")
+                await asyncio.sleep(1e6)
+            finally:
+                await asyncio.sleep(1e6)
+
+    async def main() -> None:
+        models = Clinging("ollama:a"), edge([Block()], name="vllm:b"), Clinging("openai:c"), cloud([Wait(1e5)])
+        with pytest.raises(DeadlineExceeded):
+            await client_with(*models).execute("hi", deadline=deadline)
+        assert now() <= deadline + 0.25
+
+    run(main())
+
+
+def test_what_may_have_been_billed_is_told_of_every_attempt() -> None:
+    async def main() -> None:
+        refused = cloud([Fail("connect")], name="openai:refused")
+        cut = cloud(["a half ", "answer", Cut()], name="openai:cut")
+        client = client_with(refused, cut, cloud("whole", name="openai:whole"), policy="cheapest")
+        reply = await client.execute("hi there")
+        costs = {each.model_id: each.cost_usd for each in reply.attempts}
+        assert costs["openai:refused"] == 0.0
+        assert (costs["openai:cut"] or 0.0) >= PAID.cost(2, 2)
+        assert costs["openai:whole"] == reply.metrics["cost_usd"]
+        certain = {each.model_id: each.certainty for each in reply.attempts}
+        assert certain == {
+            "openai:refused": "not_sent",
+            "openai:cut": "response_started",
+            "openai:whole": "response_started",
+        }
+
+    run(main())
