@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from oblix.types.ids import ModelType
     from oblix.types.messages import Image, Message, Text, Tool, ToolCall
     from oblix.types.reply import Reply
-    from oblix.types.spec import ModelSpec, Price
+    from oblix.types.spec import ModelSpec, Price, Timeouts
 
 # A library is silent until its application asks for its log.
 logging.getLogger("oblix").addHandler(logging.NullHandler())
@@ -60,7 +60,7 @@ _HOMES = {
     "oblix.types.ids": ("ModelType",),
     "oblix.types.messages": ("Image", "Message", "Text", "Tool", "ToolCall"),
     "oblix.types.reply": ("Reply",),
-    "oblix.types.spec": ("ModelSpec", "Price"),
+    "oblix.types.spec": ("ModelSpec", "Price", "Timeouts"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -92,6 +92,7 @@ __all__ = [
     "Stream",
     "StreamBroken",
     "Text",
+    "Timeouts",
     "Tool",
     "ToolCall",
     "UnknownModel",

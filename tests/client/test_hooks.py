@@ -15,7 +15,7 @@ from oblix.models.openai import OpenAIModel
 from oblix.models.registry import PROVIDERS
 from oblix.models.transport import Transport
 from oblix.types.ids import ModelType
-from oblix.types.spec import FREE, Price
+from oblix.types.spec import FREE, Price, Timeouts
 
 KEY = "sk-proj-9fJk2LxQwErTyUiOpAsDfGhJkLzXcVbNm0123456789"
 
@@ -311,3 +311,21 @@ def test_an_unknown_provider_names_the_nearest(kind: object, nearest: str | None
 @pytest.mark.parametrize("name", ["", "  ", None, 5])
 def test_a_name_that_is_none(name: object) -> None:
     assert f"model_name={name!r}" in refused("ollama", name).message
+
+
+@pytest.mark.parametrize("given", [Timeouts(idle=2.5), {"idle": 2.5}])
+def test_timeouts_are_taken_as_an_object_or_as_a_settings_file_has_them(given: Any) -> None:
+    assert hook("openai", timeouts=given).spec.timeouts == Timeouts(idle=2.5)
+
+
+@pytest.mark.parametrize("given", [{"idel": 1.0}, {"idle": 0}, {"idle": True}, {"idle": "2"}, 5.0])
+def test_impossible_timeouts_are_refused(given: Any) -> None:
+    assert "timeouts" in refused("openai", timeouts=given).message
+
+
+def test_who_can_go_on_from_half_an_answer_is_known_and_can_be_declared() -> None:
+    assert "prefill" in hook("ollama").spec.capabilities
+    assert "prefill" not in hook("openai").spec.capabilities
+    assert "prefill" in hook("openai", prefill=True).spec.capabilities
+    assert "prefill" not in hook("ollama", prefill=False).spec.capabilities
+    assert "prefill" in refused("openai", prefill="yes").message

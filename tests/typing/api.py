@@ -27,6 +27,7 @@ from oblix import (
     Stream,
     StreamBroken,
     Text,
+    Timeouts,
     Tool,
     ToolCall,
     __version__,
@@ -45,6 +46,7 @@ async def hooks() -> None:
     assert_type(
         await client.hook_model("openai", "gpt", endpoint="http://x", api_key="k", tier=2, price=(1.0, 2.0)), bool
     )
+    assert_type(await client.hook_model("vllm", "phi", timeouts=Timeouts(first_token=2.0), prefill=True), bool)
     assert_type(client.hook_agent(ResourceMonitor(custom_thresholds={"cpu_threshold": 90})), bool)
     assert_type(client.hook_agent(ConnectivityAgent(latency_threshold=100.0, check_interval=15)), bool)
     assert_type(client.hook(ScriptedModel("ollama:phi")), None)
