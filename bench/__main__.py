@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from bench import imports, report, stalls, thinking
+from bench import failover, hands, imports, report, stalls, thinking
 from bench.contenders import CONTENDERS
 from bench.workers import Worker
 
@@ -43,7 +43,8 @@ def main() -> int:
         seen = _interleave(workers)
         together = {name: workers[name].tell("at_once", CONCURRENT, REPEATS) for name in ("plain", "oblix")}
         stalled = {case: _stall(case, address, home) for case in stalls.CASES}
-    found = report.Found(seen, together, stalled, imports.measure(), thinking.measure())
+        failed = {case: _failover(case, address, home) for case in failover.CASES}
+    found = report.Found(seen, together, stalled, imports.measure(), thinking.measure(), failed, hands.measure())
     print(report.table(found))
     verdict, passed = report.verdict(found)
     print(f"\ntook {perf_counter() - started:.0f} s\n{verdict}")
@@ -65,6 +66,12 @@ def _interleave(workers: dict[str, Worker]) -> dict[str, dict[str, list[Any]]]:
             for name, worker in workers.items():
                 seen[name][order[0]].append(worker.tell(*order))
     return seen
+
+
+def _failover(case: str, address: str, home: Path) -> dict[str, float]:
+    with Worker("bench.failover", case, address, home=home) as worker:
+        found: dict[str, float] = worker.read()
+        return found
 
 
 def _stall(case: str, address: str, home: Path) -> dict[str, float]:

@@ -23,6 +23,10 @@ _HEAD = (
     b"x-request-id: req_bench\r\ntransfer-encoding: chunked\r\n\r\n"
 )
 _END = b"0\r\n\r\n"
+_ERROR = json.dumps({"error": {"message": "bench", "type": "server_error", "code": None}}).encode()
+_BROKEN = b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(
+    _ERROR
+)
 
 
 def _event(delta: dict[str, Any] | None, finish: str | None = None, usage: dict[str, int] | None = None) -> bytes:
@@ -63,7 +67,12 @@ def _whole(words: tuple[str, ...]) -> bytes:
 class Upstream(asyncio.Protocol):
     """One connection. It reads just enough of HTTP/1.1 to know where a request ends, and keeps the connection."""
 
-    ANSWERS: ClassVar = {b"tiny": _whole(TINY), b"burst": _whole(LONG), b"slow": _whole(TINY)}
+    ANSWERS: ClassVar = {
+        b"tiny": _whole(TINY),
+        b"burst": _whole(LONG),
+        b"slow": _whole(TINY),
+        b"error": _BROKEN + _ERROR,
+    }
     STREAM: ClassVar = _answer(LONG)
 
     def __init__(self) -> None:
