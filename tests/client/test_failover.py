@@ -81,6 +81,17 @@ def test_a_private_prompt_waits_for_its_model() -> None:
     run(main())
 
 
+def test_a_long_load_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        await client_with(edge(load_seconds=0.9)).execute("hi")
+        assert not caplog.messages
+        await client_with(edge(load_seconds=20.0)).execute("hi")
+
+    with caplog.at_level("INFO", "oblix.execution"):
+        run(main())
+    assert caplog.messages == ["ollama:phi is being loaded"]
+
+
 def test_offline_first_waits_rather_than_going_out() -> None:
     async def main() -> None:
         client = client_with(edge("at home", load_seconds=20.0), cloud(), policy="offline_first")
@@ -93,7 +104,7 @@ def test_whoever_leaves_leaves_the_load_alone() -> None:
     async def main() -> None:
         cold = edge("at home", load_seconds=20.0)
         client = client_with(cold)
-        with pytest.raises(DeadlineExceeded):
+        with pytest.raises(DeadlineExceeded, match="still being loaded"):
             await client.execute("hi", deadline=5.0)
         assert now() == 5.0
         assert (await client.execute("hi")).response == "at home"

@@ -21,8 +21,13 @@ def sentence(record: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]] = 
 
 
 def _failures(attempts: Sequence[Mapping[str, Any]]) -> str:
-    told = [f"{a['model_id']} {a['outcome']} ({a['why'] or a['kind']})" for a in attempts if a["outcome"] != "ok"]
-    return "; ".join(told)
+    return "; ".join(_failure(attempt) for attempt in attempts if attempt["outcome"] != "ok")
+
+
+def _failure(attempt: Mapping[str, Any]) -> str:
+    if attempt["outcome"] == "postponed":
+        return str(attempt["why"])
+    return f"{attempt['model_id']} {attempt['outcome']} ({attempt['why'] or attempt['kind']})"
 
 
 def table(record: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:

@@ -26,6 +26,7 @@ from oblix.types.failure import Certainty, treatment
 # what a call may be late by, so that it lies well below the 250 ms that we allow ourselves.
 CLEAN_UP = 0.1
 NOTICEABLE = 0.05  # seconds; asking a server whether a model is loaded is no load
+NEWSWORTHY = 1.0  # seconds of waiting for a load, after which it is said
 _log = logging.getLogger("oblix.execution")
 
 
@@ -109,6 +110,7 @@ class Try:
         """
         model = cast("Loadable", self.model)
         dog.reached("load")
+        teller = asyncio.get_running_loop().call_later(NEWSWORTHY, self._tell_of_load)
         try:
             with dog:
                 await within(model.load(), None if self.patience is None else self._started + self.patience)
@@ -117,9 +119,15 @@ class Try:
             self.hands.health.left(self.model.spec, clock(), started=self._started)
             self._add("postponed", clock(), None, why=why, certainty="not_sent")
             raise StillLoading from None
+        finally:
+            teller.cancel()
         if (waited := clock() - self._started) > NOTICEABLE:
             self.load = waited
         dog.reached("first_token")
+
+    def _tell_of_load(self) -> None:
+        usual = self.hands.health.usual_load(self.model.spec)
+        _log.info("%s is being loaded%s", self.model.spec.id, f"; it usually takes {usual:.0f} s" if usual else "")
 
     def _take(self, chunk: Chunk | None, dog: Watchdog, now: float) -> bool:
         """Note a piece down; whether it was the last one."""

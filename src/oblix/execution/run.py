@@ -254,8 +254,9 @@ def unfit_to_continue(request: Request) -> str | None:
 
 def too_late(journey: Journey, failure: AttemptFailed | None = None) -> DeadlineExceeded:
     """The error for a call that ran into its deadline, with the text so far."""
+    said = ", because a model was still being loaded" if failure is not None and "loaded" in failure.message else ""
     error = DeadlineExceeded(
-        f"No whole answer within the deadline of {journey.request.deadline:g} s.",
+        f"No whole answer within the deadline of {journey.request.deadline:g} s{said}.",
         hint="Raise deadline=, or ask for less with max_tokens=.",
         cause=failure,
     )

@@ -116,7 +116,9 @@ class Watchdog:
 
     def _words(self, kind: FailureKind) -> str:
         if kind is FailureKind.TIMEOUT_TOTAL:
-            return "the deadline of the whole call has passed"
+            return "the deadline of the whole call has passed" + (
+                " while the model was being loaded" if self._phase == "load" else ""
+            )
         what, after = _SILENT[self._phase], f"within {self._seconds[self._phase]:g} s"
         return f"{what} {'in its share of the time that is left' if self.gave_way else after}"
 

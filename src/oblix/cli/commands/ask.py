@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 from dotenv import load_dotenv
@@ -70,23 +73,39 @@ def _piped() -> str:
 async def _ask(prompt: str, model: str | None, wishes: dict[str, object], *, as_json: bool, quiet: bool) -> None:
     from oblix.agents import ConnectivityAgent, ResourceMonitor
 
-    async with OblixClient() as client:
-        await hook_what_is_here(client, model)
-        client.hook_agent(ResourceMonitor())
-        client.hook_agent(ConnectivityAgent())
-        if as_json:
-            reply = await client.execute(prompt, model_id=model, **wishes)  # type: ignore[arg-type]
-            click.echo(json.dumps(reply.to_dict(), ensure_ascii=False, default=str))
-            return
-        async with client.stream(prompt, model_id=model, **wishes) as stream:  # type: ignore[arg-type]
-            async for piece in stream:
-                if isinstance(piece, Reset):
-                    note(f"\n[{piece.reason}; {piece.model_id} begins again]")
-                else:
-                    click.echo(piece, nl=False)
-            reply = await stream.reply()
-        click.echo()
-        if reply.finish_reason == "length":
-            note("[the answer was cut off at its limit; --max-tokens sets it]")
-        if not quiet and sys.stderr.isatty():
-            note(footer(reply))
+    with _telling_of_loads():
+        async with OblixClient() as client:
+            await hook_what_is_here(client, model)
+            client.hook_agent(ResourceMonitor())
+            client.hook_agent(ConnectivityAgent())
+            if as_json:
+                reply = await client.execute(prompt, model_id=model, **wishes)  # type: ignore[arg-type]
+                click.echo(json.dumps(reply.to_dict(), ensure_ascii=False, default=str))
+                return
+            async with client.stream(prompt, model_id=model, **wishes) as stream:  # type: ignore[arg-type]
+                async for piece in stream:
+                    if isinstance(piece, Reset):
+                        note(f"\n[{piece.reason}; {piece.model_id} begins again]")
+                    else:
+                        click.echo(piece, nl=False)
+                reply = await stream.reply()
+            click.echo()
+            if reply.finish_reason == "length":
+                note("[the answer was cut off at its limit; --max-tokens sets it]")
+            if not quiet and sys.stderr.isatty():
+                note(footer(reply))
+
+
+@contextmanager
+def _telling_of_loads() -> Iterator[None]:
+    """Say on stderr that a model is being loaded, because it looks like one that hangs."""
+    log, teller = logging.getLogger("oblix.execution"), logging.Handler(logging.INFO)
+    teller.emit = lambda record: note(f"[{record.getMessage()}]")  # type: ignore[method-assign]
+    before = log.level
+    log.addHandler(teller)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(teller)
+        log.setLevel(before)
