@@ -11,7 +11,7 @@ import pytest
 from oblix.errors import AttemptFailed, StreamBroken
 from oblix.execution.hands import Hands
 from oblix.execution.latency import Timing
-from oblix.testing import Cut, Fail, ScriptedModel, Wait, run
+from oblix.testing import Block, Cut, Fail, ScriptedModel, Wait, run
 from oblix.types.chunk import Progress
 from oblix.types.messages import Tool
 
@@ -131,3 +131,16 @@ def test_a_deadline_stops_both() -> None:
     walked = race(*models, deadline=8.0)
     assert walked.at <= 8.25
     assert [model.open for model in models] == [0, 0]
+
+
+@pytest.mark.parametrize("asked", [0, 100], ids=["alone", "in a race"])
+def test_a_reader_who_leaves_has_freed_the_model_when_aclose_returns(asked: int) -> None:
+    model = ScriptedModel("x:a", ["a", "b", Block()])
+
+    async def main() -> None:
+        hands = used(model, asked=asked)
+        walked = await go(model, ScriptedModel("x:b"), hands=hands, request=HEDGED, leave_after=1)
+        assert (model.open, model.left) == (0, 1)
+        assert [attempt.outcome for attempt in walked.journey.attempts] == ["cancelled"]
+
+    run(main())

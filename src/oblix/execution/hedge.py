@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from oblix.execution.attempt import CLEAN_UP, Try
 from oblix.execution.hands import Hands
@@ -39,8 +40,9 @@ class Race:
         """
         usual = self._hands.health.usual_first_token(self._first.model.spec)
         if usual is None:  # nothing to compare with yet
-            async for chunk in self._first.chunks():
-                yield chunk
+            async with aclosing(self._first.chunks()) as chunks:
+                async for chunk in chunks:
+                    yield chunk
             return
         lanes = [_Lane(self._first)]
         try:
@@ -107,10 +109,11 @@ class _Lane:
 
     async def _run(self) -> None:
         try:
-            async for chunk in self.attempt.chunks():
-                if (type(chunk) is Delta and chunk.text) or type(chunk) is End:
-                    self.ready.set()
-                await self._pieces.put(chunk)
+            async with aclosing(self.attempt.chunks()) as chunks:
+                async for chunk in chunks:
+                    if (type(chunk) is Delta and chunk.text) or type(chunk) is End:
+                        self.ready.set()
+                    await self._pieces.put(chunk)
         except Exception as error:  # noqa: BLE001  handed to whoever reads
             if not self.ready.is_set():
                 self.failure = error

@@ -57,7 +57,8 @@ class Model(Protocol):
 
     `stream` yields `Delta` and `Progress`, then exactly one `End`, the proof of completion. Everything else that can happen is
     an `AttemptFailed` of a named kind (or `CancelledError`): no foreign exception leaves a provider. Closing the iterator early
-    frees the model: a connection is dropped, an engine stops within one batch.
+    frees the model: a connection is dropped, an engine is told to stop. That waits for nothing: whoever cancels a call waits for it, and
+    after 0.1 s beyond a deadline it is cut off.
     """
 
     spec: ModelSpec
