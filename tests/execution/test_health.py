@@ -1,129 +1,509 @@
-"""What failures teach, for how long, and what wipes it out."""
+"""What failures teach, of whom, for how long, and what wipes it out."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from oblix.decision.facts import HEALTHY, Health
 from oblix.errors import FailureKind
 from oblix.execution.health import HealthBook
+from oblix.execution.latency import CLOUD, EDGE, Timing
+from oblix.types.failure import treatment
 from oblix.types.spec import ModelSpec
 
 K = FailureKind
 PHI = ModelSpec("ollama:phi", "ollama", "phi", "edge", endpoint="http://localhost:11434")
 LLAMA = ModelSpec("ollama:llama2", "ollama", "llama2", "edge", endpoint="http://localhost:11434")
 GPT = ModelSpec("openai:gpt", "openai", "gpt", "cloud", endpoint="https://api.openai.com/v1")
+GPT_MINI = ModelSpec("openai:mini", "openai", "mini", "cloud", endpoint="https://api.openai.com/v1")
+CLAUDE = ModelSpec("claude:opus", "claude", "opus", "cloud", endpoint="https://api.anthropic.com")
+ELSEWHERE = ModelSpec("openai:other", "openai", "other", "cloud", endpoint="https://cloud.example/v1")
 OWN = ModelSpec("embedded:smollm2", "embedded", "smollm2", "edge")
 OTHER = ModelSpec("embedded:other", "embedded", "other", "edge")
+EVERY = (PHI, LLAMA, GPT, GPT_MINI, CLAUDE, OWN, OTHER)
+SECOND = Timing(1.0, 0.5, 0.1)
 
-# How long a failure is remembered, and as what.
-WINDOWS: dict[FailureKind, tuple[str, float]] = {
+# What a single failure says by itself, and for how long.
+AT_ONCE: dict[FailureKind, tuple[str, float]] = {
     K.AUTH: ("key_refused", 600.0),
     K.MODEL_MISSING: ("missing", 30.0),
     K.MODEL_UNLOADABLE: ("missing", 60.0),
     K.QUOTA_EXHAUSTED: ("failing", 600.0),
     K.RATE_LIMITED: ("failing", 10.0),
-    K.OVERLOADED: ("failing", 10.0),
-    K.SERVER_ERROR: ("failing", 10.0),
-    K.PROTOCOL: ("failing", 10.0),
-    K.TRUNCATED: ("failing", 10.0),
-    K.ENGINE_CRASH: ("failing", 10.0),
-    K.TIMEOUT_LOAD: ("failing", 30.0),
-    K.TIMEOUT_FIRST_TOKEN: ("failing", 30.0),
-    K.TIMEOUT_IDLE: ("failing", 30.0),
-    K.INTERNAL: ("failing", 10.0),
-    K.LOCAL_NETWORK: ("failing", 2.0),
-    K.DNS: ("failing", 5.0),
     K.TLS: ("failing", 60.0),
-    K.CONNECT: ("failing", 5.0),
-    K.TIMEOUT_CONNECT: ("failing", 15.0),
+    K.TIMEOUT_CONNECT: ("failing", 5.0),
+    K.TIMEOUT_LOAD: ("failing", 5.0),
+    K.TIMEOUT_FIRST_TOKEN: ("failing", 5.0),
+    K.TIMEOUT_IDLE: ("failing", 5.0),
+}
+# What says something when it comes three times in a row.
+AT_THREE = {
+    K.LOCAL_NETWORK,
+    K.DNS,
+    K.CONNECT,
+    K.OVERLOADED,
+    K.SERVER_ERROR,
+    K.PROTOCOL,
+    K.TRUNCATED,
+    K.ENGINE_CRASH,
+    K.INTERNAL,
 }
 # The request's own fault, or the caller's wish: they say nothing of the model.
-SILENT = {K.TIMEOUT_TOTAL, K.CONTEXT_OVERFLOW, K.CONTENT_FILTER, K.BAD_REQUEST, K.CANCELLED, K.POLICY}
+NEVER = {K.TIMEOUT_TOTAL, K.CONTEXT_OVERFLOW, K.CONTENT_FILTER, K.BAD_REQUEST, K.CANCELLED, K.POLICY}
 OF_ENDPOINT = {K.LOCAL_NETWORK, K.DNS, K.TLS, K.CONNECT, K.TIMEOUT_CONNECT}
 
 
+def a_book() -> HealthBook:
+    """One whose chance is always in the middle: a first rest is five seconds."""
+    return HealthBook(lambda: 0.5)
+
+
+def after(*kinds: FailureKind, spec: ModelSpec = PHI, now: float = 0.0) -> HealthBook:
+    """After these failures of one model, all at one moment."""
+    book = a_book()
+    for kind in kinds:
+        book.failed(spec, kind, "what happened", now)
+    return book
+
+
+# --- what is held against whom ---
+
+
 def test_every_kind_of_failure_is_decided_upon() -> None:
-    assert WINDOWS.keys() | SILENT == set(FailureKind)
+    assert AT_ONCE.keys() | AT_THREE | NEVER == set(FailureKind)
+    assert len(AT_ONCE) + len(AT_THREE) + len(NEVER) == len(FailureKind)
 
 
-@pytest.mark.parametrize(("kind", "note"), [(kind, *note) for kind, *note in WINDOWS.items()])
-def test_a_failure_is_remembered_for_its_time_and_no_longer(kind: FailureKind, note: tuple[str, float]) -> None:
-    field, seconds = note
-    book = HealthBook()
-    book.failed(GPT, kind, "what happened", 100.0)
+@pytest.mark.parametrize(("kind", "told"), AT_ONCE.items())
+def test_what_speaks_for_itself_is_told_for_its_time(kind: FailureKind, told: tuple[str, float]) -> None:
+    field, seconds = told
+    book = after(kind, now=100.0)
     for now in (100.0, 100.0 + seconds - 0.001):
-        health = book.of(GPT, now)
+        health = book.of(PHI, now)
         assert getattr(health, field) is not None
         assert sum(getattr(health, each) is not None for each in ("key_refused", "missing", "failing")) == 1
-    assert book.of(GPT, 100.0 + seconds) == HEALTHY
+    assert book.of(PHI, 100.0 + seconds) == HEALTHY
 
 
-@pytest.mark.parametrize("kind", SILENT)
+@pytest.mark.parametrize("kind", AT_THREE)
+def test_what_may_be_chance_is_told_after_the_third_in_a_row(kind: FailureKind) -> None:
+    assert after(kind, kind).of(PHI, 0.0) == HEALTHY
+    book = after(kind, kind, kind)
+    assert book.of(PHI, 4.99) == Health(failing="what happened")
+    assert book.of(PHI, 5.0) == HEALTHY
+
+
+@pytest.mark.parametrize("kind", NEVER)
 def test_what_is_no_fault_of_the_models_is_not_held_against_it(kind: FailureKind) -> None:
-    book = HealthBook()
-    book.failed(GPT, kind, "no", 0.0)
-    assert book.of(GPT, 0.0) == HEALTHY
+    book = after(*[kind] * 20)
+    assert book.of(PHI, 0.0) == HEALTHY
+    assert book.is_calm(0.0)
 
 
-@pytest.mark.parametrize("kind", WINDOWS)
+@pytest.mark.parametrize("kind", AT_ONCE.keys() | AT_THREE)
 def test_a_dead_server_speaks_for_all_its_models_and_a_bad_model_for_itself(kind: FailureKind) -> None:
-    book = HealthBook()
-    book.failed(PHI, kind, "no", 0.0)
+    book = after(*[kind] * 3)
     assert (book.of(LLAMA, 0.0) != HEALTHY) == (kind in OF_ENDPOINT)
     assert book.of(GPT, 0.0) == HEALTHY
 
 
 def test_models_without_an_endpoint_do_not_share_their_fate() -> None:
-    book = HealthBook()
-    book.failed(OWN, K.CONNECT, "no", 0.0)
-    assert book.of(OWN, 0.0).failing == "no"
+    book = after(K.CONNECT, K.CONNECT, K.CONNECT, spec=OWN)
+    assert book.of(OWN, 0.0).failing == "what happened"
     assert book.of(OTHER, 0.0) == HEALTHY
+
+
+def test_the_models_own_trouble_is_told_before_its_servers() -> None:
+    book = after(K.TLS)
+    book.failed(PHI, K.TIMEOUT_FIRST_TOKEN, "silent", 0.0)
+    assert book.of(PHI, 0.0).failing == "silent"
+    assert book.of(LLAMA, 0.0).failing == "what happened"
+
+
+def test_a_server_that_answers_with_errors_can_be_reached() -> None:
+    """Refused, refused, an HTTP 500, refused: its models may be ill, the way to them is not."""
+    book = after(K.CONNECT, K.CONNECT, K.SERVER_ERROR, K.CONNECT)
+    assert book.of(LLAMA, 0.0) == HEALTHY
 
 
 @pytest.mark.parametrize(
     ("asked", "until"), [(2.0, 2.0), (120.0, 120.0), (1e9, 3600.0)], ids=["shorter", "longer", "absurd"]
 )
 def test_a_provider_that_says_when_is_believed_for_up_to_an_hour(asked: float, until: float) -> None:
-    book = HealthBook()
+    book = a_book()
     book.failed(GPT, K.RATE_LIMITED, "slow down", 0.0, retry_after=asked)
     assert book.of(GPT, until - 0.01).failing == "slow down"
     assert book.of(GPT, until) == HEALTHY
 
 
-def test_success_wipes_the_model_and_its_server() -> None:
-    book = HealthBook()
-    book.failed(PHI, K.CONNECT, "refused", 0.0)
-    book.failed(PHI, K.OVERLOADED, "busy", 0.0)
-    book.succeeded(PHI, 2.0)
-    assert book.of(PHI, 0.0) == Health(seconds=2.0)
+def test_an_answer_that_was_under_way_does_not_shorten_what_the_provider_asked_for() -> None:
+    book = a_book()
+    book.failed(GPT, K.RATE_LIMITED, "slow down", 10.0, retry_after=60.0)
+    book.succeeded(GPT, 12.0, Timing(8.0))
+    assert book.of(GPT, 69.9).failing == "slow down"
+
+
+def test_a_new_answer_says_that_credit_is_back() -> None:
+    book = after(K.QUOTA_EXHAUSTED, spec=GPT)
+    book.succeeded(GPT, 30.0, Timing(2.0))
+    assert book.of(GPT, 30.0).failing is None
+
+
+# --- success ---
+
+
+def test_success_wipes_what_was_counted_of_the_model_and_of_its_server() -> None:
+    book = after(K.CONNECT, K.CONNECT, K.OVERLOADED, K.OVERLOADED)
+    book.succeeded(PHI, 0.0)
+    book.failed(PHI, K.CONNECT, "no", 0.0)
+    book.failed(PHI, K.OVERLOADED, "no", 0.0)
+    assert book.of(PHI, 0.0) == HEALTHY
     assert book.of(LLAMA, 0.0) == HEALTHY
 
 
+def test_success_wipes_a_refused_key_and_a_missing_model() -> None:
+    book = after(K.AUTH, K.MODEL_MISSING)
+    assert book.of(PHI, 0.0) == Health(key_refused="its key was refused", missing="what happened")
+    book.succeeded(PHI, 0.0)
+    assert book.of(PHI, 0.0) == HEALTHY
+
+
 def test_typical_seconds_follow_the_recent_answers() -> None:
-    book = HealthBook()
+    book = a_book()
     assert book.of(GPT, 0.0).seconds is None
     told = []
     for seconds in (10.0, 20.0, 20.0):
-        book.succeeded(GPT, seconds)
+        book.succeeded(GPT, 0.0, Timing(seconds))
         told.append(book.of(GPT, 0.0).seconds)
     assert told == pytest.approx([10.0, 13.0, 15.1])
-    book.failed(GPT, K.SERVER_ERROR, "500", 0.0)
+    book.failed(GPT, K.TIMEOUT_IDLE, "silent", 0.0)
     assert book.of(GPT, 0.0).seconds == pytest.approx(15.1)
 
 
-def test_new_settings_are_a_new_beginning() -> None:
-    book = HealthBook()
-    book.failed(GPT, K.AUTH, "HTTP 401", 0.0)
-    book.failed(GPT, K.DNS, "cannot be looked up", 0.0)
-    book.forget(GPT)
+def test_new_settings_are_a_new_beginning_for_a_model_and_its_server() -> None:
+    book = after(K.AUTH, K.TLS, K.TIMEOUT_IDLE)
+    book.forget(PHI)
+    assert book.of(PHI, 0.0) == HEALTHY
+    assert book.of(LLAMA, 0.0) == HEALTHY
+    book.failed(PHI, K.TLS, "again", 0.0)
+    assert book.of(LLAMA, 0.0).failing == "again"
+
+
+def test_a_model_at_another_address_is_another_model() -> None:
+    book = after(K.TIMEOUT_IDLE)
+    moved = ModelSpec("ollama:phi", "ollama", "phi", "edge", endpoint="http://10.0.0.7:11434")
+    assert book.of(moved, 0.0) == HEALTHY
+
+
+# --- probes ---
+
+
+def test_one_probe_goes_for_all_models_of_a_server() -> None:
+    book = after(K.CONNECT, K.CONNECT, K.CONNECT)
+    assert [book.admit(spec, 5.0) for spec in (PHI, LLAMA, PHI)] == [True, False, False]
+    assert book.of(LLAMA, 5.0).failing == "what happened"
+
+
+def test_a_probe_that_its_owner_leaves_is_free_for_the_next() -> None:
+    book = after(K.CONNECT, K.CONNECT, K.CONNECT)
+    assert book.admit(PHI, 5.0)
+    book.left(PHI, 6.0, started=5.0)
+    assert book.admit(LLAMA, 6.0)
+
+
+def test_who_leaves_from_before_frees_no_probe_of_somebody_elses() -> None:
+    book = after(K.CONNECT, K.CONNECT, K.CONNECT)
+    assert book.admit(PHI, 5.0)
+    book.left(LLAMA, 6.0, started=0.0)
+    assert not book.admit(LLAMA, 6.0)
+
+
+@pytest.mark.parametrize("kind", FailureKind)
+def test_a_probe_never_gets_lost_however_it_ends(kind: FailureKind) -> None:
+    """Model and server both rest; whatever their common probe says, another goes within the minute, or each breaker has its reason."""
+    book = after(K.TIMEOUT_FIRST_TOKEN, K.CONNECT, K.CONNECT, K.CONNECT)
+    assert book.admit(PHI, 5.0)
+    book.failed(PHI, kind, "no", 6.0, started=5.0)
+    cooldown = treatment(kind).cooldown if treatment(kind).scope != "none" else None
+    at = 6.0 + max(cooldown or 0.0, 10.0)
+    assert book.of(PHI, at).failing is None
+    for moment in range(20):  # the server may be in its slow start
+        if book.admit(PHI, at + moment):
+            return
+    pytest.fail("nobody is let through any more")
+
+
+def test_a_model_that_may_not_go_takes_no_probe_of_its_server() -> None:
+    book = a_book()
+    book.failed(PHI, K.RATE_LIMITED, "slow down", 0.0, retry_after=60.0)
+    for _ in range(3):
+        book.failed(PHI, K.CONNECT, "refused", 0.0)
+    assert not book.admit(PHI, 5.0)
+    assert book.admit(LLAMA, 5.0)
+
+
+def test_an_answer_to_the_probe_begins_a_slow_start() -> None:
+    book = after(K.TIMEOUT_IDLE)
+    assert book.admit(PHI, 5.0)
+    book.succeeded(PHI, 6.0, SECOND)
+    assert [book.admit(PHI, 6.0) for _ in range(10)] == [False] * 9 + [True]
+    assert not book.is_calm(15.9)
+    assert book.is_calm(16.0)
+    assert all(book.admit(PHI, 16.0) for _ in range(10))
+
+
+def test_two_slow_starts_are_no_slower_than_one() -> None:
+    book = after(K.TIMEOUT_FIRST_TOKEN, K.TIMEOUT_CONNECT)
+    assert book.admit(PHI, 5.0)
+    book.succeeded(PHI, 6.0, SECOND)
+    assert sum(book.admit(PHI, 6.0) for _ in range(100)) == 10
+
+
+# --- the way to the cloud ---
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FailureKind if treatment(kind).is_local])
+def test_two_local_failures_within_two_seconds_say_that_no_cloud_can_be_reached(kind: FailureKind) -> None:
+    book = a_book()
+    book.failed(GPT, kind, "no way", 0.0)
+    assert book.of(CLAUDE, 0.0) == HEALTHY
+    book.failed(CLAUDE, kind, "no way", 2.0)
+    for cloud in (GPT, GPT_MINI, CLAUDE):
+        assert "no way" in (book.of(cloud, 2.0).failing or "")
+    assert book.of(PHI, 2.0) == HEALTHY
+
+
+def test_a_cloud_that_was_never_asked_hears_of_it_too() -> None:
+    book = after(K.DNS, K.DNS, spec=GPT)
+    assert book.of(CLAUDE, 0.0) == Health(failing="no cloud can be reached from here: what happened")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kinds"),
+    [(2.01, (K.DNS, K.DNS)), (0.0, (K.CONNECT, K.CONNECT)), (0.0, (K.SERVER_ERROR, K.DNS))],
+    ids=["far apart", "not local", "one only"],
+)
+def test_less_says_nothing_of_the_way(seconds: float, kinds: tuple[FailureKind, FailureKind]) -> None:
+    book = a_book()
+    book.failed(GPT, kinds[0], "no", 0.0)
+    book.failed(CLAUDE, kinds[1], "no", seconds)
+    assert book.of(GPT_MINI, seconds) == HEALTHY
+
+
+def test_a_misspelt_name_says_nothing_of_the_way_to_others() -> None:
+    book = a_book()
+    assert book.of(CLAUDE, 0.0) == HEALTHY
+    for _ in range(3):
+        book.failed(GPT, K.DNS, "no such name", 0.0)
+    assert book.of(GPT, 0.0).failing == "no such name"
+    assert book.of(CLAUDE, 0.0) == HEALTHY
+
+
+def test_failures_at_home_say_nothing_of_the_way_to_the_cloud() -> None:
+    book = after(K.TIMEOUT_CONNECT, K.LOCAL_NETWORK, K.LOCAL_NETWORK)
     assert book.of(GPT, 0.0) == HEALTHY
 
 
-def test_the_models_own_trouble_is_told_before_its_servers() -> None:
-    book = HealthBook()
-    book.failed(GPT, K.CONNECT, "refused", 0.0)
-    book.failed(GPT, K.AUTH, "HTTP 401", 0.0)
-    health = book.of(GPT, 1.0)
-    assert health.key_refused == "its key was refused"
-    assert health.failing is None
+def test_the_first_answer_of_any_cloud_opens_the_way_to_all() -> None:
+    book = after(K.DNS, K.DNS, spec=GPT)
+    book.succeeded(CLAUDE, 1.0)
+    assert book.of(GPT_MINI, 1.0) == HEALTHY
+    assert book.admit(GPT_MINI, 1.0)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FailureKind if treatment(kind).scope == "model"])
+def test_an_error_that_a_cloud_tells_is_an_answer_and_a_broken_stream_is_none(kind: FailureKind) -> None:
+    """A stream breaks because the network went down; a captive portal answers in place of the cloud."""
+    book = after(K.DNS, K.DNS, spec=GPT)
+    book.failed(CLAUDE, kind, "no", 1.0, started=1.0)
+    told = kind in {K.OVERLOADED, K.SERVER_ERROR, K.RATE_LIMITED, K.QUOTA_EXHAUSTED}
+    assert (book.of(GPT_MINI, 1.0) == HEALTHY) == told
+
+
+def test_an_answer_at_home_opens_no_way_to_the_cloud() -> None:
+    book = after(K.DNS, K.DNS, spec=GPT)
+    book.succeeded(PHI, 1.0)
+    assert book.of(GPT_MINI, 1.0).failing is not None
+
+
+def test_one_probe_goes_to_the_cloud_at_a_time() -> None:
+    book = after(K.DNS, K.DNS, spec=GPT)
+    assert [book.admit(spec, 5.0) for spec in (GPT, CLAUDE, GPT_MINI, PHI)] == [True, False, False, True]
+
+
+def test_attempts_from_before_the_way_was_open_do_not_close_it() -> None:
+    book = after(K.DNS, K.DNS, spec=GPT)
+    book.succeeded(CLAUDE, 10.0)
+    book.failed(CLAUDE, K.TIMEOUT_CONNECT, "late", 11.0, started=1.0)
+    book.failed(GPT, K.TIMEOUT_CONNECT, "late", 11.0, started=1.0)
+    assert book.of(ELSEWHERE, 11.0) == HEALTHY
+
+
+def test_a_probe_that_finds_no_way_keeps_the_clouds_closed() -> None:
+    book = after(K.DNS, K.DNS, spec=GPT)
+    assert book.admit(CLAUDE, 5.0)
+    book.failed(CLAUDE, K.DNS, "still no way", 6.0, started=5.0)
+    assert book.of(ELSEWHERE, 15.9).failing == "no cloud can be reached from here: still no way"
+    assert book.of(ELSEWHERE, 16.0) == HEALTHY
+
+
+# --- poison ---
+
+
+def test_a_request_that_crashed_an_engine_twice_is_kept_away_from_it() -> None:
+    book = a_book()
+    for now in (0.0, 1.0):
+        book.failed(PHI, K.ENGINE_CRASH, "crashed", now, fingerprint=b"poison")
+    for spec in (PHI, LLAMA):
+        assert book.of(spec, 1.0, b"poison").quarantined is not None
+        assert book.of(spec, 1.0, b"harmless") == HEALTHY
+    assert book.of(GPT, 1.0, b"poison") == HEALTHY
+    assert book.of(PHI, 3601.0, b"poison") == HEALTHY
+
+
+def test_a_request_that_is_answered_after_all_is_no_suspect() -> None:
+    book = a_book()
+    book.failed(PHI, K.ENGINE_CRASH, "crashed", 0.0, fingerprint=b"poison")
+    assert book.has_suspects(0.0)
+    book.succeeded(PHI, 1.0, SECOND, b"poison")
+    assert not book.has_suspects(1.0)
+
+
+def test_a_suspicion_ends_after_an_hour() -> None:
+    book = a_book()
+    book.failed(PHI, K.ENGINE_CRASH, "crashed", 0.0, fingerprint=b"poison")
+    assert book.has_suspects(3599.0)
+    assert not book.has_suspects(3600.0)
+
+
+def test_a_poisonous_request_does_not_close_the_engine_to_others() -> None:
+    book = a_book()
+    for now in (0.0, 1.0):
+        book.failed(PHI, K.ENGINE_CRASH, "crashed", now, fingerprint=b"poison")
+    assert book.admit(PHI, 1.0)
+
+
+# --- patience ---
+
+
+def test_patience_is_learned_from_answers() -> None:
+    book = a_book()
+    assert book.limits(PHI, 10) == EDGE
+    assert book.usual_first_token(PHI) is None
+    assert book.usual_load(PHI) is None
+    for _ in range(20):
+        book.succeeded(PHI, 0.0, Timing(30.0, 20.0, 8.0, 2.0, 100))
+    assert book.limits(PHI, 10).first_token == pytest.approx(30.0, rel=0.1)
+    assert book.limits(PHI, 10).idle == pytest.approx(12.0, rel=0.1)
+    assert book.usual_first_token(PHI) == pytest.approx(20.0, rel=0.1)
+    assert book.usual_load(PHI) == pytest.approx(2.0, rel=0.1)
+    assert book.limits(GPT, 10) == CLOUD
+
+
+def test_a_crowd_that_waited_together_doubles_the_patience_once() -> None:
+    book = a_book()
+    for _ in range(20):
+        book.succeeded(GPT, 0.0, Timing(5.0, 4.0, 4.0))
+    usual = book.limits(GPT, 10).first_token
+    for _ in range(50):
+        book.failed(GPT, K.TIMEOUT_FIRST_TOKEN, "silent", 10.0)
+    assert book.limits(GPT, 10).first_token == pytest.approx(2 * usual)
+
+
+# --- further attempts ---
+
+
+def test_a_retry_is_paid_for_by_requests() -> None:
+    book = a_book()
+    book.asked(0.0)
+    assert [book.may_retry(PHI, 0.0) for _ in range(3)] == [True, True, False]
+
+
+def test_who_fails_all_the_time_is_not_asked_twice() -> None:
+    book = after(*[K.SERVER_ERROR] * 5)
+    assert not book.may_retry(PHI, 0.0)
+    assert book.may_retry(LLAMA, 0.0)
+    book.succeeded(PHI, 0.0)
+    assert book.may_retry(PHI, 0.0)
+
+
+def test_caller_errors_do_not_throttle() -> None:
+    assert after(*[K.BAD_REQUEST] * 50).may_retry(PHI, 0.0)
+
+
+def test_the_twentieth_request_may_be_hedged_and_not_the_nineteenth() -> None:
+    book = a_book()
+    for _ in range(19):
+        book.asked(0.0)
+    assert not book.may_hedge(GPT, 0.0)
+    book.asked(0.0)
+    assert [book.may_hedge(GPT, 0.0) for _ in range(2)] == [True, False]
+
+
+def test_a_hedge_that_the_quota_refuses_costs_no_retry() -> None:
+    book = a_book()
+    book.asked(0.0)
+    assert not book.may_hedge(GPT, 0.0)
+    assert [book.may_retry(GPT, 0.0) for _ in range(2)] == [True, True]
+
+
+def test_a_hedge_that_was_refused_for_its_target_is_kept_for_another() -> None:
+    book = after(*[K.SERVER_ERROR] * 5)
+    for _ in range(20):
+        book.asked(0.0)
+    assert not book.may_hedge(PHI, 0.0)
+    assert book.may_hedge(GPT, 0.0)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["asked", "retry", "hedge"]), st.floats(0, 0.5)), max_size=200))
+def test_retries_and_hedges_together_stay_within_their_share(events: list[tuple[str, float]]) -> None:
+    book, now, requests, hedges, extra = a_book(), 0.0, 0, 0, 0
+    for event, pause in events:
+        now += pause
+        if event == "asked":
+            book.asked(now)
+            requests += 1
+        elif event == "retry":
+            extra += book.may_retry(GPT, now)
+        elif book.may_hedge(GPT, now):
+            hedges, extra = hedges + 1, extra + 1
+        assert 20 * hedges <= requests
+        assert extra <= 2 + 0.2 * requests + 0.2 * now + 1e-6
+
+
+# --- all together ---
+
+outcomes = st.sampled_from(["ok", "left", *FailureKind])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(EVERY), outcomes, st.floats(0, 30), st.booleans()), max_size=60),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_whatever_happened_once_it_is_over_everybody_answers_again(
+    events: list[tuple[ModelSpec, str, float, bool]], chance: float
+) -> None:
+    """Liveness: attempts of any outcome, some never reported; then all succeed, and within their longest rest nothing is left of it."""
+    book, now = HealthBook(lambda: chance), 0.0
+    for spec, outcome, pause, reported in events:
+        now += pause
+        if not (book.admit(spec, now) and reported):
+            continue
+        if outcome == "ok":
+            book.succeeded(spec, now + 0.5, Timing(0.5))
+        elif outcome == "left":
+            book.left(spec, now + 0.5, started=now)
+        else:
+            book.failed(spec, FailureKind(outcome), "no", now + 0.5, started=now)
+    for second in range(400):
+        for spec in EVERY:
+            at = now + 600.0 + second
+            if book.admit(spec, at):
+                book.succeeded(spec, at, Timing(0.0))
+    assert book.is_calm(now + 1000.0)
+    for spec in EVERY:
+        assert book.of(spec, now + 1000.0) == Health(seconds=book.of(spec, now + 1000.0).seconds)
+        assert book.admit(spec, now + 1000.0)

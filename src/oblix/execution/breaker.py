@@ -147,8 +147,7 @@ def _held(state: Breaker, now: float, cooldown: float) -> Breaker:
     until = now + cooldown
     if not cooldown or (state.phase == "open" and state.until >= until):
         return state
-    since = state.since if state.phase == "open" else now
-    return Breaker("open", since=since, until=until, trips=state.trips, streak=state.streak, window=state.window)
+    return Breaker("open", since=now, until=until, trips=state.trips, streak=state.streak, window=state.window)
 
 
 def _tripped(state: Breaker, now: float, cooldown: float, chance: float) -> Breaker:

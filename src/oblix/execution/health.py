@@ -17,9 +17,11 @@ from oblix.types.spec import ModelSpec
 K = FailureKind
 _LIMITS_PASSED = {K.TIMEOUT_LOAD, K.TIMEOUT_FIRST_TOKEN, K.TIMEOUT_IDLE}
 _UNKNOWN = {K.MODEL_MISSING, K.MODEL_UNLOADABLE}
-OFFLINE_WITHIN = (
-    2.0  # seconds between two local failures that together say that the fault is here (resilience.md 2c: down fast)
-)
+# Failures that came from the server itself, at this moment. A stream that broke off or fell silent answered long ago; a page that is not
+# of the protocol may come from a captive portal.
+_ANSWERS = {K.OVERLOADED, K.SERVER_ERROR, K.RATE_LIMITED, K.QUOTA_EXHAUSTED}
+# Seconds between two local failures that together say that the fault is here (resilience.md 2c: down fast).
+OFFLINE_WITHIN = 2.0
 NEWEST = 0.3  # weight of the newest answer in the typical seconds: the last three or four answers make most of it
 
 
@@ -185,7 +187,7 @@ class HealthBook:
         if treated.scope == "model":
             if self._hit(known, blow) and kind in _LIMITS_PASSED:
                 known.learned.missed()  # once per opening, not once per request of a crowd that waited together
-            self._heard(known, treated, now, started)
+            self._heard(known, kind, now, started)
         else:
             known.breaker = breaker.left(known.breaker, now, started=started)
             self._hit(known.place, blow)
@@ -258,20 +260,23 @@ class HealthBook:
 
     def _hit(self, gate: _Known | _Place, blow: _Blow) -> bool:
         """Tell a breaker of a failure; whether it was news."""
-        gate.why, before = blow.text, gate.breaker
+        before = gate.breaker
         gate.breaker = breaker.failed(
-            gate.breaker,
+            before,
             blow.now,
             weight=blow.weight,
             cooldown=blow.cooldown,
             chance=self._chance(),
             started=blow.started,
         )
-        return gate.breaker is not before
+        if gate.breaker is before:
+            return False
+        gate.why = blow.text
+        return True
 
-    def _heard(self, known: _Known, treated: Treatment, now: float, started: float | None) -> None:
-        """A failure of the model's own: who answered at all is there, and so is the way to it."""
-        if treated.certainty != "response_started":
+    def _heard(self, known: _Known, kind: FailureKind, now: float, started: float | None) -> None:
+        """A failure of the model's own: whose server said so is there, and so is the way to it."""
+        if kind not in _ANSWERS:
             for gate in self._gates(known)[1:]:
                 gate.breaker = breaker.left(gate.breaker, now, started=started)
             return
@@ -292,9 +297,8 @@ class HealthBook:
         if blow.started is not None and blow.started < self._cloud_at:
             return  # begun before the last answer from a cloud: old news
         before, self._last_local = self._last_local, (blow.now, known.place)
-        if self._cloud.breaker.phase != "closed":
-            self._hit(self._cloud, blow)
-        elif before is not None and blow.now - before[0] <= OFFLINE_WITHIN and self._is_ours(known.place, before[1]):
+        ours = before is not None and blow.now - before[0] <= OFFLINE_WITHIN and self._is_ours(known.place, before[1])
+        if ours or self._cloud.breaker.phase != "closed":
             self._hit(self._cloud, replace(blow, weight=TRIP, text=f"no cloud can be reached from here: {blow.text}"))
 
     def _is_ours(self, place: _Place, before: _Place) -> bool:

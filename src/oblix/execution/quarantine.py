@@ -82,7 +82,7 @@ def fingerprint(request: Request, salt: bytes) -> bytes:
 
     def add(text: str) -> None:
         data = text.encode("utf-8", "surrogatepass")  # a lone surrogate is a likely poison
-        digest.update(len(data).to_bytes(8, "big"))  # or else ("ab", "c") and ("a", "bc") were one
+        digest.update(len(data).to_bytes(8, "big"))  # or else "a", "b" of a user and his "auserb" were one
         digest.update(data)
 
     for message in request.messages:
