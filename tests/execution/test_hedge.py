@@ -63,9 +63,15 @@ def test_who_is_as_quick_as_usual_runs_alone() -> None:
     assert second.requests == []
 
 
-def test_thinking_is_no_token() -> None:
-    thinking = ScriptedModel("ollama:a", [Progress(), Wait(60), "slow"])
-    assert race(thinking, ScriptedModel("openai:b")).text == "ok"
+def test_who_thinks_is_at_work_and_not_late() -> None:
+    second = ScriptedModel("openai:b")
+    assert race(ScriptedModel("ollama:a", [Progress(), Wait(4), "thought"]), second).text == "thought"
+    assert second.requests == []
+
+
+def test_of_two_that_are_under_way_thinking_wins_nothing() -> None:
+    thinking = ScriptedModel("ollama:a", [Wait(2), Progress(), Wait(6), "slow"])
+    assert race(thinking, ScriptedModel("openai:b", [Wait(3), "quick"])).text == "quick"
 
 
 @pytest.mark.parametrize(

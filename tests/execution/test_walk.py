@@ -11,6 +11,7 @@ import pytest
 
 from oblix.errors import AttemptFailed, DeadlineExceeded, FailureKind, StreamBroken
 from oblix.execution.attempt import CLEAN_UP
+from oblix.execution.hands import Hands
 from oblix.execution.run import Break
 from oblix.execution.states import State
 from oblix.models.base import Call
@@ -306,3 +307,27 @@ def test_what_was_said_before_a_refusal_may_be_billed() -> None:
     (attempt, *_) = run(go(priced)).journey.attempts
     assert attempt.cost_usd is not None
     assert attempt.cost_usd > 0.0
+
+
+def test_a_caller_who_leaves_at_a_reset_gives_the_probe_back() -> None:
+    async def main() -> None:
+        hands, ill = Hands(chance=lambda: 0.0), ScriptedModel("x:b")
+        for _ in range(3):
+            hands.health.failed(ill.spec, FailureKind.SERVER_ERROR, "down", 0.0)
+        await asyncio.sleep(100.0)
+        walked = await go(ScriptedModel("x:a", ["half", Cut()]), ill, hands=hands, on_break="restart", leave_after=2)
+        assert isinstance(walked.pieces[-1], Reset)
+        assert hands.health.admit(ill.spec, 100.0)
+
+    run(main())
+
+
+def test_a_slow_reader_does_not_make_a_model_look_slow() -> None:
+    hands, model = Hands(), ScriptedModel("openai:a", ["a", "b", "c"])
+
+    async def main() -> float:
+        for _ in range(25):
+            await go(model, hands=hands, pause=20.0)
+        return hands.health.limits(model.spec, 3).idle
+
+    assert run(main()) == 5.0, "the lowest bound of the idle limit of a cloud model"

@@ -56,9 +56,8 @@ class Try:
     pieces: list[str] = field(default_factory=list)
     first_token_at: float | None = None
     _started: float = 0.0
-    _heard_at: float = 0.0
+    _heard_at: float | None = None  # the first sign of work
     _gap: float = 0.0
-    _answered: bool = False
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
         """The answer's pieces, its `End` last.
@@ -67,7 +66,7 @@ class Try:
             AttemptFailed: It failed. That, like every other end, has been written down by then.
         """
         clock = asyncio.get_running_loop().time
-        self._started = self._heard_at = clock()
+        self._started = clock()
         journey = self.journey
         journey.sent_at = journey.sent_at or self._started
         limits = self.hands.health.limits(self.model.spec, journey.prompt_tokens)
@@ -102,6 +101,11 @@ class Try:
             dog.stop()
             await _let_go(stream)
 
+    def abandon(self) -> None:
+        """It is stopped; if it had not even begun, nobody else gives its probe back."""
+        if not self._started:
+            self.hands.health.left(self.model.spec, asyncio.get_running_loop().time())
+
     async def _load(self, dog: Watchdog, clock: Callable[[], float]) -> None:
         """Wait until the model is in memory; its load is its own affair, and goes on when we leave.
 
@@ -131,10 +135,10 @@ class Try:
 
     def _take(self, chunk: Chunk | None, dog: Watchdog, now: float) -> bool:
         """Note a piece down; whether it was the last one."""
-        if now - self._heard_at > self._gap and self._answered:
-            self._gap = now - self._heard_at
-        self._heard_at = now
-        self._answered = True
+        if self._heard_at is None:
+            self._heard_at = now
+        elif dog.silence(now) > self._gap:
+            self._gap = dog.silence(now)
         if type(chunk) is Delta:
             if chunk.text:
                 self.pieces.append(chunk.text)
@@ -152,7 +156,7 @@ class Try:
 
     def _ok(self, end: End, now: float) -> None:
         began = self._started + (self.load or 0.0)
-        first = None if self.first_token_at is None else self.first_token_at - began
+        first = None if self._heard_at is None else self._heard_at - began
         used = end.usage
         timing = Timing(now - began, first, self._gap, self.load, self.journey.prompt_tokens)
         self.hands.health.succeeded(self.model.spec, now, timing, self._fingerprint(now))
@@ -184,7 +188,7 @@ class Try:
                   kind=FailureKind.CANCELLED.value, why=why)  # fmt: skip
 
     def _certainty(self, otherwise: Certainty) -> Certainty:
-        return "response_started" if self._answered else otherwise
+        return otherwise if self._heard_at is None else "response_started"
 
     def _cost(self, input_tokens: int | None, output_tokens: int | None) -> float | None:
         """USD that was certainly or possibly billed; where nothing was told, the tokens are estimated."""

@@ -6,7 +6,7 @@ Source: "The Tail at Scale", Dean and Barroso, Communications of the ACM 56 (201
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from oblix.execution.attempt import CLEAN_UP, Try
@@ -62,39 +62,44 @@ class Race:
                 await lane.stop()
 
     async def _winner(self, lanes: list[_Lane], usual: float) -> _Lane:
-        """The first whose first piece of text (or whole answer) is there."""
-        late: float | None = usual
+        """Who is read: the first, if it shows any sign of work in its usual time; else the first of both with a piece of text."""
+        first = lanes[0]
+        if await _first_of([first.heard], usual):
+            return first
+        if (second := self._second()) is not None:
+            lanes.append(_Lane(second))
         while True:
-            waits = {asyncio.ensure_future(lane.ready.wait()) for lane in lanes}
-            try:
-                await asyncio.wait(waits, timeout=late, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
-            running = [lane for lane in lanes if lane.failure is None]
-            for lane in running:
-                if lane.ready.is_set():
+            await _first_of([lane.ready for lane in lanes])
+            for lane in lanes:
+                if lane.ready.is_set() and lane.failure is None:
                     return lane
-            if not running:
-                raise lanes[-1].failure or lanes[0].failure  # type: ignore[misc]  # one of them is there
-            for lane in [lane for lane in lanes if lane.failure is not None]:
-                lanes.remove(lane)
-            if late is not None:
-                late = None
-                if (second := self._second()) is not None:
-                    lanes.append(_Lane(second))
+            if all(lane.failure is not None for lane in lanes):
+                return lanes[-1]  # reading it raises
+            lanes[:] = [lane for lane in lanes if lane.failure is None]
 
     def _second(self) -> Try | None:
         """The next candidate, if it is ready, well, and the budget has room."""
         health, now = self._hands.health, asyncio.get_running_loop().time()
         for model in self._route.others():
-            if is_cold(model) or health.of(model.spec, now).failing:
+            if is_cold(model) or health.of(model.spec, now).failing or not health.admit(model.spec, now):
                 continue
-            if not health.may_hedge(model.spec, now) or not health.admit(model.spec, now):
+            if not health.may_hedge(model.spec, now):
+                health.left(model.spec, now, started=now)
                 return None
             self._route.take(model)
             return Try(model, self._first.journey, self._hands, self._first.said, is_hedge=True)
         return None
+
+
+async def _first_of(events: Sequence[asyncio.Event], within: float | None = None) -> bool:
+    """Whether one of the events came within so many seconds."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        done, _ = await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 class _Lane:
@@ -102,8 +107,9 @@ class _Lane:
 
     def __init__(self, attempt: Try) -> None:
         self.attempt = attempt
-        self.ready = asyncio.Event()  # its first text, its end or its failure is there
-        self.failure: Exception | None = None
+        self.heard = asyncio.Event()  # any sign of work
+        self.ready = asyncio.Event()  # its first text, its end or its failure
+        self.failure: Exception | None = None  # before that text
         self._pieces: asyncio.Queue[Chunk | Exception] = asyncio.Queue(_AHEAD)
         self._task = asyncio.create_task(self._run())
 
@@ -111,12 +117,14 @@ class _Lane:
         try:
             async with aclosing(self.attempt.chunks()) as chunks:
                 async for chunk in chunks:
+                    self.heard.set()
                     if (type(chunk) is Delta and chunk.text) or type(chunk) is End:
                         self.ready.set()
                     await self._pieces.put(chunk)
         except Exception as error:  # noqa: BLE001  handed to whoever reads
             if not self.ready.is_set():
                 self.failure = error
+            self.heard.set()
             self.ready.set()
             await self._pieces.put(error)
 
@@ -128,5 +136,6 @@ class _Lane:
 
     async def stop(self) -> None:
         """Let the model go; bounded, and harmless when it has ended."""
+        self.attempt.abandon()
         self._task.cancel()
         await asyncio.wait({self._task}, timeout=CLEAN_UP)

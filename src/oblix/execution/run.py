@@ -61,7 +61,11 @@ class Walk:
         try:
             while (attempt := await self._next()) is not None:
                 if (reset := self._begin(attempt)) is not None:
-                    yield reset
+                    try:
+                        yield reset
+                    except (asyncio.CancelledError, GeneratorExit):
+                        self._hands.health.left(attempt.model.spec, _now())  # it may hold the only probe
+                        raise
                 try:
                     async with aclosing(attempt.chunks()) as chunks:
                         async for chunk in chunks:

@@ -47,6 +47,10 @@ class Watchdog:
         self._phase = phase
         self._since = self._time()
 
+    def silence(self, now: float) -> float:
+        """Seconds that the present wait took, or the last one."""
+        return now - self._since
+
     @property
     def phase(self) -> str:
         """The present phase."""
