@@ -1,10 +1,12 @@
-"""Public test tools: a scripted model, a virtual clock, a real Ollama-protocol server to kill, a network whose cable can be pulled."""
+"""Public test tools: a scripted model, a virtual clock, servers to kill, upstreams that play faults, networks that can be cut."""
 
 from __future__ import annotations
 
 from oblix.testing.clock import VirtualClockLoop, run
+from oblix.testing.faults import Fault, FaultServer
 from oblix.testing.netns import NetworkPair
 from oblix.testing.ollama_options import OllamaOptions
+from oblix.testing.proxy import Line, TcpProxy
 from oblix.testing.scripted import Block, Cut, Enter, Fail, ScriptedModel, Wait
 
 __all__ = [
@@ -12,9 +14,13 @@ __all__ = [
     "Cut",
     "Enter",
     "Fail",
+    "Fault",
+    "FaultServer",
+    "Line",
     "NetworkPair",
     "OllamaOptions",
     "ScriptedModel",
+    "TcpProxy",
     "VirtualClockLoop",
     "Wait",
     "run",

@@ -1,0 +1,1 @@
+"""The test tools that we ship, tested themselves."""
