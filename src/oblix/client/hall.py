@@ -119,7 +119,9 @@ class Hall:
         try:
             decision, facts = await within(self._decide(request), deadline)
         except TimeoutError:
-            raise too_late(journey) from None
+            error = too_late(journey)
+            error.request_id = request.id
+            raise error from None
         if decision.private != request.private:
             journey.request = request = replace(request, private=decision.private)
         self._prepare(journey, request, facts)

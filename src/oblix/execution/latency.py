@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from math import inf
+from typing import NamedTuple
 
 from oblix.types.spec import ModelSpec, Timeouts
 
@@ -15,6 +17,7 @@ HALVE_EVERY = (
 )
 FAINT = 0.01  # of a sample; halved seven times, it may go
 ENOUGH = 20  # samples before a history says anything
+LOOK_EVERY = 16  # answers between two looks at the history: five quantiles at every prompt took 5 µs
 MARGIN = 1.5  # on p99.9 (resilience.md 5.3; AWS Builders' Library: the percentile is the rate of false time-outs that one accepts)
 LOAD_MARGIN = 3.0  # a load from a cold disk takes a multiple of one from the page cache
 LOAD = (60.0, 900.0)  # seconds, the least and the most
@@ -98,6 +101,14 @@ class Histogram:
         self._top = max(bucket for bucket, count in enumerate(self._counts) if count)
 
 
+class Steady(NamedTuple):
+    """Limits, and what they are meant for: prompts of so many tokens at most, and a spec, which changes when the caller sets something."""
+
+    limits: Limits
+    longest: float
+    spec: ModelSpec
+
+
 @dataclass(slots=True)
 class Learned:
     """The history of one model's successes; the only state here that changes in place, because it is written at every answer.
@@ -106,6 +117,7 @@ class Learned:
         prompts: Thousands of tokens, which the buckets fit as well. They fade as fast as the times that they explain.
         misses: Limits that were passed since the last success. Only successes teach, but who has become slower than its limit would never
             succeed again: each miss doubles the patience until one does.
+        steady: What `limits` last gave, until enough has been learned to look again.
     """
 
     first_token: Histogram = field(default_factory=Histogram)
@@ -113,9 +125,14 @@ class Learned:
     load: Histogram = field(default_factory=Histogram)
     prompts: Histogram = field(default_factory=Histogram)
     misses: int = 0
+    answers: int = 0
+    steady: Steady | None = None
 
     def record(self, timing: Timing) -> None:
         """An attempt succeeded."""
+        self.answers += 1
+        if self.misses or self.answers <= ENOUGH or self.answers % LOOK_EVERY == 0:
+            self.steady = None
         self.misses = 0
         if timing.first_token is not None:
             self.first_token.record(timing.first_token)
@@ -129,13 +146,24 @@ class Learned:
     def missed(self) -> None:
         """An attempt passed one of its limits."""
         self.misses += 1
+        self.steady = None
 
 
 def limits(spec: ModelSpec, learned: Learned | None, prompt_tokens: int) -> Limits:
     """How long each phase of an attempt may be silent: what the caller set, else what was learned, else the start values."""
-    found = EDGE if spec.is_edge else CLOUD
-    if learned is not None:
-        found = _from_history(spec, learned, prompt_tokens, found)
+    if learned is None:
+        return _wished(spec, EDGE if spec.is_edge else CLOUD)
+    steady = learned.steady
+    if steady is not None and prompt_tokens <= steady.longest and spec is steady.spec:
+        return steady.limits
+    found = _wished(spec, _from_history(spec, learned, prompt_tokens))
+    longest = 1000 * (learned.prompts.quantile(0.999) or 0.0) if spec.is_edge else inf
+    learned.steady = Steady(found, longest, spec) if prompt_tokens <= longest else None
+    return found
+
+
+def _wished(spec: ModelSpec, found: Limits) -> Limits:
+    """The limits, but for those that the caller set."""
     wish = spec.timeouts
     if wish == _NO_WISH:
         return found
@@ -157,7 +185,8 @@ def median_load(learned: Learned) -> float | None:
     return learned.load.quantile(0.5)
 
 
-def _from_history(spec: ModelSpec, learned: Learned, prompt_tokens: int, start: Limits) -> Limits:
+def _from_history(spec: ModelSpec, learned: Learned, prompt_tokens: int) -> Limits:
+    start = EDGE if spec.is_edge else CLOUD
     patience = 2.0 ** min(learned.misses, 10)
     first_token = _learned(learned.first_token, MARGIN) or start.first_token
     if spec.is_edge:
