@@ -35,6 +35,28 @@ def claude(kind: str, message: str = "said") -> dict[str, object]:
     return {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"}
 
 
+def google(quota: str) -> dict[str, object]:
+    """Gemini's answer for a quota that is used up: it names a wait of seconds whatever the quota is."""
+    details = [
+        {
+            "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+            "violations": [{"quotaId": f"GenerateRequests{quota}"}],
+        },
+        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "23s"},
+    ]
+    said = "You exceeded your current quota, please check your plan and billing details."
+    return {"error": {"code": 429, "message": said, "status": "RESOURCE_EXHAUSTED", "details": details}}
+
+
+RATE_WITH_ADVICE = {
+    "error": {
+        "message": "Rate limit reached. Please try again in 20s. Add a payment method at https://x.example/account/billing.",
+        "type": "requests",
+        "code": "rate_limit_exceeded",
+    }
+}
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
@@ -71,6 +93,91 @@ def claude(kind: str, message: str = "said") -> dict[str, object]:
         (503, "", K.OVERLOADED),
         (529, claude("overloaded_error", "Overloaded"), K.OVERLOADED),
         (204, "", K.PROTOCOL),
+        # quota and credit, which no pause mends
+        (403, {"error": {"message": "Key limit exceeded (total limit). Manage it", "code": 403}}, K.QUOTA_EXHAUSTED),
+        (402, {"error": {"message": "This request requires more credits", "code": 402}}, K.QUOTA_EXHAUSTED),
+        (402, {"error": {"message": "Insufficient Balance"}}, K.QUOTA_EXHAUSTED),
+        (412, {"error": {"message": "Account suspended: monthly spending limit reached"}}, K.QUOTA_EXHAUSTED),
+        (429, claude("rate_limit_error", "You have hit your workspace's spend limit"), K.QUOTA_EXHAUSTED),
+        (429, {"error": "Your team has used all available credits"}, K.QUOTA_EXHAUSTED),
+        (429, google("PerDayPerProjectPerModel-FreeTier"), K.QUOTA_EXHAUSTED),
+        (429, [google("PerMinutePerProjectPerModel-FreeTier")], K.RATE_LIMITED),
+        (429, RATE_WITH_ADVICE, K.RATE_LIMITED),
+        (
+            429,
+            {"error": {"message": "Request too large for gpt-x on tokens per min: Limit 9, Requested 20"}},
+            K.CONTEXT_OVERFLOW,
+        ),
+        # who may not
+        (403, {"error": {"code": "unsupported_country_region_territory", "message": "Country not supported"}}, K.AUTH),
+        (
+            403,
+            {"error": {"message": "Your chosen model requires moderation and your input was flagged"}},
+            K.CONTENT_FILTER,
+        ),
+        (451, "", K.AUTH),
+        # models, in the words of each
+        (
+            404,
+            {"object": "error", "message": "The model `x` does not exist.", "type": "NotFoundError"},
+            K.MODEL_MISSING,
+        ),
+        (
+            404,
+            {"error": {"code": 404, "status": "NOT_FOUND", "message": "models/x is not found for API"}},
+            K.MODEL_MISSING,
+        ),
+        (404, {"error": {"message": "No endpoints found for x/y.", "code": 404}}, K.MODEL_MISSING),
+        (400, {"error": {"message": "x/y is not a valid model ID", "code": 400}}, K.MODEL_MISSING),
+        (
+            400,
+            {"object": "error", "message": "Invalid model: x", "type": "invalid_model", "code": "1500"},
+            K.MODEL_MISSING,
+        ),
+        (
+            400,
+            {"error": {"message": "The model `x` has been decommissioned", "code": "model_decommissioned"}},
+            K.MODEL_MISSING,
+        ),
+        (400, {"error": {"message": "Model Not Exist", "type": "invalid_request_error"}}, K.MODEL_MISSING),
+        (410, "", K.MODEL_MISSING),
+        (404, claude("not_found_error", "Not Found"), K.PROTOCOL),
+        (405, "Method Not Allowed", K.PROTOCOL),
+        # prompts that do not fit
+        (
+            400,
+            {"error": {"message": "The input token count (12) exceeds the maximum number of tokens allowed (9)."}},
+            K.CONTEXT_OVERFLOW,
+        ),
+        (400, "This model's maximum prompt length is 9 but the request contains 12 tokens.", K.CONTEXT_OVERFLOW),
+        (413, {"error": {"message": "Request too large", "code": "rate_limit_exceeded"}}, K.CONTEXT_OVERFLOW),
+        # proxies and content networks
+        (409, "", K.OVERLOADED),
+        (424, "", K.SERVER_ERROR),
+        (425, "", K.OVERLOADED),
+        (498, "", K.OVERLOADED),
+        (499, "", K.SERVER_ERROR),
+        (504, "", K.SERVER_ERROR),
+        (511, "<html>Log in</html>", K.PROTOCOL),
+        (520, "", K.SERVER_ERROR),
+        (521, "", K.OVERLOADED),
+        (522, "", K.OVERLOADED),
+        (523, "", K.OVERLOADED),
+        (524, "", K.SERVER_ERROR),
+        (525, "", K.OVERLOADED),
+        (526, "", K.OVERLOADED),
+        (527, "", K.SERVER_ERROR),
+        (530, "", K.OVERLOADED),
+        # inside of a good answer: as the status of their type
+        (200, claude("invalid_request_error", "messages: odd"), K.BAD_REQUEST),
+        (200, claude("invalid_request_error", "Your credit balance is too low"), K.QUOTA_EXHAUSTED),
+        (200, claude("authentication_error"), K.AUTH),
+        (200, claude("rate_limit_error"), K.RATE_LIMITED),
+        (200, claude("api_error"), K.SERVER_ERROR),
+        (200, claude("timeout_error"), K.SERVER_ERROR),
+        (200, {"error": {"status": "UNAVAILABLE", "message": "high demand"}}, K.OVERLOADED),
+        (200, {"error": {"status": "RESOURCE_EXHAUSTED", "message": "slow down"}}, K.RATE_LIMITED),
+        (200, {"error": {"type": "server_error", "code": None, "message": "sorry"}}, K.SERVER_ERROR),
         (200, claude("overloaded_error"), K.OVERLOADED),
         (200, {"error": "an error was encountered while running the model: CUDA error"}, K.SERVER_ERROR),
         (200, {"error": {"code": 429, "message": "Provider returned error"}}, K.RATE_LIMITED),
@@ -106,8 +213,10 @@ def test_kinds(status: int, body: object, kind: FailureKind) -> None:
         (claude("invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum"), 210000, 200000),
         ({"error": "request (931 tokens) exceeds the available context size (512 tokens), try"}, 931, 512),
         ({"error": "the input length exceeds the context length"}, None, None),
+        ("The input token count (12) exceeds the maximum number of tokens allowed (9).", 12, 9),
+        ("This model's maximum prompt length is 9 but the request contains 12 tokens.", 12, 9),
     ],
-    ids=["llama.cpp", "openai", "claude", "llama.cpp in words", "ollama"],
+    ids=["llama.cpp", "openai", "claude", "llama.cpp in words", "ollama", "gemini", "xai"],
 )
 def test_an_overflow_tells_both_numbers(body: object, tokens: int | None, window: int | None) -> None:
     failure = classify(400, json.dumps(body).encode())
@@ -115,24 +224,41 @@ def test_an_overflow_tells_both_numbers(body: object, tokens: int | None, window
 
 
 @pytest.mark.parametrize(
-    ("headers", "seconds"),
+    ("status", "body", "headers", "seconds"),
     [
-        ({"retry-after": "7"}, 7.0),
-        ({"retry-after": "0.5"}, 0.5),
-        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
-        ({"retry-after-ms": "soon", "retry-after": "9"}, 9.0),
-        ({"retry-after": "-3"}, 0.0),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "1e400"}, None),
-        ({}, None),
-        (None, None),
+        (429, "", {"retry-after": "7"}, 7.0),
+        (429, "", {"Retry-After": "Mon, 23 Nov 2026 00:01:30 GMT"}, 90.0),
+        (429, RATE_WITH_ADVICE, {}, 20.0),
+        (200, RATE_WITH_ADVICE, None, 20.0),
+        (429, google("PerMinute"), {}, 23.0),
+        (429, google("PerDay"), {}, None),
+        (
+            400,
+            "You have reached your API usage limits. You will regain access on 2026-11-23 at 06:00 UTC.",
+            {},
+            21_600.0,
+        ),
+        (503, "Please retry in 2s", {}, 2.0),
+        (429, "", {}, None),
+        (429, "", None, None),
+    ],
+    ids=["seconds", "date", "text", "inside", "minute", "day", "regain", "overloaded", "nothing", "no headers"],
+)
+def test_how_long_to_wait(status: int, body: object, headers: dict[str, str] | None, seconds: float | None) -> None:
+    """Every form is shown in test_retry_after; a quota of the day is not lifted in the seconds that are said beside it."""
+    raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    assert classify(status, raw, headers=headers, now=1_795_392_000.0).retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"error": {"message": "Country, region, or territory not supported"}}, "from where you are"),
+        ({"error": {"message": "Project has no access to this model"}}, "permissions"),
     ],
 )
-def test_how_long_to_wait(headers: dict[str, str] | None, seconds: float | None) -> None:
-    """Milliseconds come first; what is no number of seconds is not told."""
-    assert classify(429, b"", headers=headers).retry_after == seconds
+def test_what_a_403_is_about(body: object, words: str) -> None:
+    assert words in (classify(403, json.dumps(body).encode()).hint or "")
 
 
 @pytest.mark.parametrize("status", [400, 401, 500])
@@ -155,3 +281,19 @@ def test_a_key_that_is_cut_in_two_is_masked() -> None:
     failure = classify(500, body, secret=key)
     assert "sk-proj" not in failure.message
     assert "sk-proj" not in classify(500, ("x" * 290 + key).encode(), secret=key).message
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "said", "expected"),
+    [
+        (429, "rate_limit_error", "You have reached your specified API usage limits.", K.QUOTA_EXHAUSTED),
+        (429, "rate_limit_error", "You will regain access on 2026-12-01 at 00:00 UTC.", K.QUOTA_EXHAUSTED),
+        (200, "rate_limit_error", "You have reached your specified API usage limits.", K.QUOTA_EXHAUSTED),
+        (429, "rate_limit_error", "This request would exceed the rate limit of 40,000 input tokens per minute.", K.RATE_LIMITED),
+        (400, "invalid_request_error", "Output blocked by content filtering policy", K.CONTENT_FILTER),
+        (200, "invalid_request_error", "Output blocked by content filtering policy", K.CONTENT_FILTER),
+    ],
+)  # fmt: skip
+def test_anthropic_says_more_in_words_than_in_codes(status: int, kind: str, said: str, expected: FailureKind) -> None:
+    body = json.dumps({"type": "error", "error": {"type": kind, "message": said}}).encode()
+    assert classify(status, body, headers={"retry-after": "12"}).kind is expected

@@ -4,26 +4,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from math import isfinite
+from math import nan
 from typing import Any
 
 import msgspec
 
 from oblix.errors import AttemptFailed, FailureKind
+from oblix.models.retry_after import retry_after
 
 K = FailureKind
 _BY_STATUS = {
     401: K.AUTH,
-    403: K.AUTH,
     402: K.QUOTA_EXHAUSTED,
+    403: K.AUTH,
     404: K.PROTOCOL,  # of a model that is missing, a server says so in its code or text
+    405: K.PROTOCOL,
     408: K.OVERLOADED,
+    409: K.OVERLOADED,  # OpenAI: a lock was not got in time
+    410: K.MODEL_MISSING,  # retired
     413: K.CONTEXT_OVERFLOW,
+    424: K.SERVER_ERROR,
+    425: K.OVERLOADED,
     429: K.RATE_LIMITED,
+    451: K.AUTH,
+    498: K.OVERLOADED,  # Groq: no capacity in this tier
+    499: K.SERVER_ERROR,  # a proxy's word for a client that left, which we did not
+    501: K.PROTOCOL,
     503: K.OVERLOADED,
+    511: K.PROTOCOL,  # a captive portal, by RFC 6585
+    # Cloudflare's: it did not reach the origin, which therefore did not begin to work. 520, 524 and 527 may come after it did.
+    521: K.OVERLOADED,
+    522: K.OVERLOADED,
+    523: K.OVERLOADED,
+    525: K.OVERLOADED,
+    526: K.OVERLOADED,
     529: K.OVERLOADED,
+    530: K.OVERLOADED,
 }
-# Codes and types that say more than the status: OpenAI, Anthropic and llama.cpp name their errors so (their API references, 2026-11).
+# Codes and types that say more than the status: OpenAI, Anthropic, llama.cpp, Mistral and Groq name their errors so (their API references,
+# 2026-11).
 _BY_CODE = {
     "insufficient_quota": K.QUOTA_EXHAUSTED,
     "billing_error": K.QUOTA_EXHAUSTED,
@@ -34,47 +53,81 @@ _BY_CODE = {
     "content_policy_violation": K.CONTENT_FILTER,
     "content_filter": K.CONTENT_FILTER,
     "invalid_api_key": K.AUTH,
-    "authentication_error": K.AUTH,
-    "permission_error": K.AUTH,
     "model_not_found": K.MODEL_MISSING,
-    "not_found_error": K.MODEL_MISSING,
-    "rate_limit_error": K.RATE_LIMITED,
-    "rate_limit_exceeded": K.RATE_LIMITED,
-    "overloaded_error": K.OVERLOADED,
-    "unavailable_error": K.OVERLOADED,
-    "api_error": K.SERVER_ERROR,
-    "server_error": K.SERVER_ERROR,
-    "timeout_error": K.OVERLOADED,
+    "invalid_model": K.MODEL_MISSING,
+    "model_not_available": K.MODEL_MISSING,
+    "model_decommissioned": K.MODEL_MISSING,
 }
-# Where neither status nor code tells: spend limits come as 400 or 429 with words only, Ollama has no codes at all.
-_BY_TEXT = (
-    (
-        re.compile(r"usage limit|credit balance|out of credit|spend(ing)? limit|billing", re.IGNORECASE),
-        K.QUOTA_EXHAUSTED,
-    ),
-    (
-        re.compile(
-            r"context (length|window|size)|maximum context|prompt is too long|exceeds? the (available )?context",
-            re.IGNORECASE,
-        ),
-        K.CONTEXT_OVERFLOW,
-    ),
-    (re.compile(r"model .{0,200}not found|no such model", re.IGNORECASE), K.MODEL_MISSING),
+# The status that a type of error comes with, for one that comes inside of a good answer: it is treated as that status would be.
+_STATUS_OF = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "api_error": 500,
+    "server_error": 500,
+    "unavailable_error": 503,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+    # google.rpc.Code
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 429,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+_QUOTA = re.compile(
+    r"usage limit|credit balance|(out of|insufficient|no|all available|any) (credits?|balance|funds|quota)\b|spend(ing)? limit|billing"
+    r"|key limit exceeded|exceeded your current quota",
+    re.IGNORECASE,
 )
+# Anthropic's limits of a month come as 429 rate_limit_error, with the day on which they end.
+_SPENT = re.compile(r"regain access|specified api usage limits|spend(ing)? limit|credit balance", re.IGNORECASE)
+# Gemini tells of a quota of the day like of one of the minute, and to come back in seconds as well.
+_OF_THE_DAY = re.compile(rb'"quotaId"\s*:\s*"[^"]{0,200}PerDay')
+_FILTER = re.compile(r"requires moderation|input was flagged|content (management )?policy", re.IGNORECASE)
+_FILTERED = re.compile(
+    r"content filter", re.IGNORECASE
+)  # Anthropic: "Output blocked by content filtering policy", as 400
+_TOO_LONG = re.compile(
+    r"context (length|window|size|limit)|maximum (context|prompt length)|prompt is too long|exceeds? the (available )?context"
+    r"|input token count|request too large for",
+    re.IGNORECASE,
+)
+_NO_MODEL = re.compile(
+    r"\bmodels?\b.{0,200}?(not found|does not exist|not exist\b|not a valid model|decommissioned|deprecated|no longer available)"
+    r"|no such model|unknown model|invalid model|not a valid model|no endpoints found|^model: ",
+    re.IGNORECASE,
+)
+_REGION = re.compile(r"country|region|territory|location is not supported", re.IGNORECASE)
 
-# llama.cpp by name and in its sentence, OpenAI, Anthropic.
+_NUMBER = rb"(?P<%s>\d{1,9})"
+_TOKENS, _WINDOW = _NUMBER % b"tokens", _NUMBER % b"window"
+# llama.cpp by name and in its sentence, OpenAI and vLLM, Anthropic, Gemini, xAI.
 _OVERFLOWS = (
-    re.compile(rb'"n_prompt_tokens":\s*(?P<tokens>\d{1,9})\b.{0,80}?"n_ctx":\s*(?P<window>\d{1,9})\b', re.DOTALL),
-    re.compile(
-        rb"request \((?P<tokens>\d{1,9}) tokens\) exceeds the available context size \((?P<window>\d{1,9}) tokens\)"
-    ),
-    re.compile(rb"maximum context length is (?P<window>\d{1,9}) tokens.{0,200}?(?P<tokens>\d{1,9}) tokens", re.DOTALL),
-    re.compile(rb"prompt is too long: (?P<tokens>\d{1,9}) tokens > (?P<window>\d{1,9})"),
+    re.compile(rb'"n_prompt_tokens":\s*%s\b.{0,80}?"n_ctx":\s*%s\b' % (_TOKENS, _WINDOW), re.DOTALL),
+    re.compile(rb"request \(%s tokens\) exceeds the available context size \(%s tokens\)" % (_TOKENS, _WINDOW)),
+    re.compile(rb"maximum context length is %s tokens.{0,200}?%s tokens" % (_WINDOW, _TOKENS), re.DOTALL),
+    re.compile(rb"prompt is too long: %s tokens > %s" % (_TOKENS, _WINDOW)),
+    re.compile(rb"input token count \(%s\) exceeds the maximum number of tokens allowed \(%s\)" % (_TOKENS, _WINDOW)),
+    re.compile(rb"maximum prompt length is %s but the request contains %s tokens" % (_WINDOW, _TOKENS)),
 )
 
 
 def classify(
-    status: int, body: bytes, *, headers: Mapping[str, str] | None = None, model_id: str = "", secret: str | None = None
+    status: int,
+    body: bytes,
+    *,
+    headers: Mapping[str, str] | None = None,
+    model_id: str = "",
+    secret: str | None = None,
+    now: float = nan,
 ) -> AttemptFailed:
     """The failure that an error answer stands for.
 
@@ -82,36 +135,62 @@ def classify(
         status: HTTP status; 200 for an error that came inside of a good answer.
         body: The answer's body, or the in-band error as JSON; at most its first 64 KiB.
         secret: A key that must not be told on, should the peer echo it.
+        now: Seconds since the epoch, to read a wait that is said as a date; `nan` when there can be none.
     """
-    code, text = _read(body)
+    codes, text = _read(body)
     if secret and len(secret) > 3:
         text = text.replace(secret, "***")
-    meant = _meant(status, code)
-    kind = _BY_CODE.get(code) or _by_text(status, text) or _BY_STATUS.get(meant) or _by_range(meant)
+    text = text[:2000]  # what is to be said is said by then, and looking for words costs time
+    meant = _meant(status, codes)
+    wait = retry_after(headers or {}, body.decode("utf-8", "replace") if meant == 429 or meant >= 500 else text, now)
+    kind = _kind(meant, codes, text, wait)
+    if meant == 429 and _OF_THE_DAY.search(body):
+        kind, wait = K.QUOTA_EXHAUSTED, None
     said = f"HTTP {status}" if status != 200 else "an error inside of its answer"
     error = AttemptFailed(
         kind,
         f"{model_id or 'the model'} answered {said}: {text[:300] or 'no text'}",
         status=status,
-        retry_after=_retry_after(headers),
+        retry_after=wait,
+        hint=_hint(status, kind, text),
     )
-    if status == 404 and kind is K.PROTOCOL:
-        error.hint = "There is no such address on that server; does the endpoint lack its /v1?"
     if kind is K.CONTEXT_OVERFLOW:
         error.tokens, error.window = _overflow(body)
     return error
 
 
-def _meant(status: int, code: str) -> int:
-    """The status, or the one that an error inside of a good answer has as its code (OpenRouter, llama.cpp)."""
-    inner = int(code) if status == 200 and len(code) == 3 and code.isdecimal() else 0
-    return inner if 400 <= inner <= 599 else status
+def _kind(status: int, codes: list[str], text: str, wait: float | None) -> FailureKind:
+    named = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None)
+    if named is K.RATE_LIMITED and _SPENT.search(text):
+        return K.QUOTA_EXHAUSTED
+    return named or _by_text(status, text, wait) or _BY_STATUS.get(status) or _by_range(status)
 
 
-def _by_text(status: int, text: str) -> FailureKind | None:
-    if status in (401, 403) or status >= 500:
+def _by_text(status: int, text: str, wait: float | None) -> FailureKind | None:
+    """Where neither status nor code tells: spend limits come as 400, 403 or 429 with words only, Ollama has no codes at all."""
+    if status == 401 or status >= 500:
         return None
-    return next((kind for pattern, kind in _BY_TEXT if pattern.search(text)), None)
+    # A rate limit may mention billing too ("add a payment method to raise it"), but it says when it is lifted.
+    if _SPENT.search(text) or (_QUOTA.search(text) and not (status == 429 and wait is not None)):
+        return K.QUOTA_EXHAUSTED
+    if _FILTERED.search(text):
+        return K.CONTENT_FILTER
+    if status == 403:
+        return K.CONTENT_FILTER if _FILTER.search(text) else None
+    if _TOO_LONG.search(text):
+        return K.CONTEXT_OVERFLOW
+    return K.MODEL_MISSING if status != 429 and _NO_MODEL.search(text) else None
+
+
+def _meant(status: int, codes: list[str]) -> int:
+    """The status, or the one that an error inside of a good answer stands for: by number (OpenRouter, llama.cpp) or by name."""
+    if status != 200:
+        return status
+    for code in codes:
+        inner = int(code) if len(code) == 3 and code.isascii() and code.isdecimal() else _STATUS_OF.get(code, 0)
+        if 400 <= inner <= 599:
+            return inner
+    return status
 
 
 def _by_range(status: int) -> FailureKind:
@@ -120,33 +199,31 @@ def _by_range(status: int) -> FailureKind:
     return K.PROTOCOL if status < 400 else K.BAD_REQUEST
 
 
-def _read(body: bytes) -> tuple[str, str]:
-    """Code (or type) and message out of the shapes that the three protocols use; else the bare text."""
+def _hint(status: int, kind: FailureKind, text: str) -> str | None:
+    if status == 404 and kind is K.PROTOCOL:
+        return "There is no such address on that server; does the endpoint lack its /v1?"
+    if kind is K.AUTH and _REGION.search(text):
+        return "The service does not answer from where you are; the key may be good."
+    if kind is K.AUTH and status == 403:
+        return "The key is known, but may not do this: look at its project, its permissions and its allowed models."
+    return None
+
+
+def _read(body: bytes) -> tuple[list[str], str]:
+    """Codes (or types) and message out of the shapes that the protocols use; else the bare text."""
     try:
         found: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "", " ".join(body[:2000].decode("utf-8", "replace").split())
+        return [], " ".join(body[:2000].decode("utf-8", "replace").split())
+    if isinstance(found, list) and len(found) == 1:  # Gemini
+        found = found[0]
     error = found.get("error", found) if isinstance(found, dict) else found
     if not isinstance(error, dict):
-        return "", str(error)
-    named = [str(error[key]) for key in ("code", "type") if error.get(key)]
-    code = next((name for name in named if name in _BY_CODE), named[0] if named else "")
-    return code, str(error.get("message") or error)
+        return [], str(error)
+    return [str(error[key]) for key in ("code", "type", "status") if error.get(key)], str(error.get("message") or error)
 
 
 def _overflow(body: bytes) -> tuple[int | None, int | None]:
     """Prompt tokens and window, where the peer gave both."""
     found = next(filter(None, (pattern.search(body) for pattern in _OVERFLOWS)), None)
     return (int(found["tokens"]), int(found["window"])) if found else (None, None)
-
-
-def _retry_after(headers: Mapping[str, str] | None) -> float | None:
-    """Seconds to wait, if the peer said so in milliseconds or seconds."""
-    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        try:
-            seconds = float((headers or {})[name]) * unit
-        except (KeyError, ValueError):
-            continue
-        if isfinite(seconds):
-            return max(0.0, seconds)
-    return None

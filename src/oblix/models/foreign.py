@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import ssl
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -65,10 +66,16 @@ def translate(error: BaseException, spec: ModelSpec, *, answered: bool) -> Attem
     if isinstance(error, ShutDown):
         return AttemptFailed(FailureKind.CANCELLED, f"{spec.id}: the client was shut down before its answer ended")
     at = f"'{spec.id}' at {spec.endpoint}"
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError | TimeoutError):
-        return _not_connected(error, at, spec)
     if answered and isinstance(error, aiohttp.ClientError | OSError):
         return AttemptFailed(FailureKind.TRUNCATED, f"the answer of {at} broke off: {_words(error)}", cause=error)
+    if isinstance(
+        error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError | ssl.SSLError | socket.gaierror | TimeoutError
+    ):
+        return _not_connected(error, at, spec)
+    if isinstance(error, aiohttp.ClientHttpProxyError):  # nothing went through
+        return AttemptFailed(
+            FailureKind.CONNECT, f"no answer from {at}: the proxy refused (HTTP {error.status})", cause=error
+        )
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
         return AttemptFailed(
             FailureKind.BAD_REQUEST, f"{spec.endpoint!r} is no usable address for {spec.id}: {error}", cause=error
@@ -85,9 +92,12 @@ def translate(error: BaseException, spec: ModelSpec, *, answered: bool) -> Attem
             FailureKind.PROTOCOL, f"{at} does not answer in HTTP as it should: {_words(error)}", cause=error
         )
     if isinstance(error, aiohttp.ClientError | OSError):
-        return AttemptFailed(
+        failure = AttemptFailed(
             FailureKind.CONNECT, f"{at} dropped the connection before it answered: {_words(error)}", cause=error
         )
+        # There was a connection: the request, or some of it, is on its way, and may be worked on, and charged for.
+        failure.certainty = "possibly_accepted"
+        return failure
     return AttemptFailed(FailureKind.INTERNAL, f"{at}: {type(error).__name__}: {error}", cause=error)
 
 
@@ -101,7 +111,7 @@ def _not_connected(error: Any, at: str, spec: ModelSpec) -> AttemptFailed:
     if isinstance(error.__cause__, NotAtHome) or isinstance(getattr(error, "os_error", None), NotAtHome):
         kind, why = FailureKind.POLICY, "the name leads to an address away from home"
         hint = "If the server is not yours, hook it with place='cloud'."
-    elif isinstance(error, aiohttp.ClientConnectorDNSError):
+    elif isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
         kind, why = FailureKind.DNS, "its name cannot be looked up"
     elif isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
         kind, why = FailureKind.TLS, f"no trusted connection: {_words(error)}"
@@ -112,6 +122,8 @@ def _not_connected(error: Any, at: str, spec: ModelSpec) -> AttemptFailed:
     elif number == errno.ECONNREFUSED:
         why = "connection refused"
         hint = "Start it with `ollama serve`, or give the right `endpoint`." if spec.provider == "ollama" else None
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        why, hint = f"the proxy on the way: {why}", "Look at HTTPS_PROXY, HTTP_PROXY and NO_PROXY."
     return AttemptFailed(kind, f"no answer from {at}: {why}", hint=hint, cause=error)
 
 
