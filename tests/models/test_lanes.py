@@ -9,12 +9,13 @@ from typing import get_args
 import pytest
 
 from oblix.errors import AttemptFailed, FailureKind
+from oblix.types.failure import treatment
 from oblix.types.spec import Place
 
 from .asking import KEY, lanes, run
 from .test_resolver import names
 from .test_transport import OK, failure_of, outcome, send
-from .upstream import RESET, Upstream
+from .upstream import HANGUP, RESET, Upstream
 
 K = FailureKind
 
@@ -156,5 +157,36 @@ def test_the_edge_is_guarded_when_a_connection_is_replaced(monkeypatch: pytest.M
                 await send(transport, base, private=True)
             assert failed.value.kind is K.POLICY
             assert len(upstream.connections) == 1
+
+    run(main())
+
+
+def test_a_kept_connection_that_breaks_late_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who holds the request for a while has read it, and may charge for it: it is not sent twice."""
+    monkeypatch.setattr("oblix.models.transport.RESEND_WITHIN", 0.0)
+
+    async def main() -> None:
+        async with lanes() as transport, Upstream(OK, [HANGUP], OK) as upstream:
+            await send(transport, upstream.url)
+            with pytest.raises(AttemptFailed) as failed:
+                await send(transport, upstream.url)
+            assert failed.value.kind is K.CONNECT
+            assert failed.value.certainty == "possibly_accepted"
+            assert len(upstream.requests) == 2
+
+    run(main())
+
+
+def test_a_port_that_is_closed_has_had_nothing() -> None:
+    """No certainty of its own: what its kind says holds, which is that nothing was sent."""
+
+    async def main() -> None:
+        async with lanes() as transport:
+            async with Upstream() as upstream:
+                url = upstream.url
+            with pytest.raises(AttemptFailed) as failed:
+                await send(transport, url)
+            assert failed.value.certainty is None
+            assert treatment(failed.value.kind).certainty == "not_sent"
 
     run(main())

@@ -7,10 +7,8 @@ Redirects are never followed (a key would travel with them), no cookie is kept. 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,7 @@ from urllib.parse import urlsplit
 
 from oblix._version import __version__
 from oblix.errors import AttemptFailed, FailureKind
-from oblix.models.address import is_home_address
+from oblix.models.connections import connector, is_new, socket_at_home, was_heard
 from oblix.models.foreign import ShutDown, dropped, foreign, off_protocol, translate
 from oblix.types.spec import ModelSpec, Place
 
@@ -30,9 +28,9 @@ KEEP_ALIVE = (
     4.0  # seconds; below uvicorn's and node's 5 s, so that we never reuse a connection that the peer is closing
 )
 END_GRACE = 1.0  # seconds for the end of the body after the proof of completion; then the connection is dropped
+# Seconds. A connection that was dead already says so within a round trip; who takes longer has read the request, and may charge for it.
+RESEND_WITHIN = 0.5
 
-# Whether the request of the present task opened a connection of its own; set where connections are made.
-_is_new: ContextVar[bool] = ContextVar("oblix_new_connection", default=True)
 Lane = tuple[Place, bool]  # the place, and whether its connections are kept for later
 
 
@@ -60,6 +58,7 @@ class Answer:
         open_.add(self)
         self._spec = spec
         self.status = response.status
+        self._is_whole = False  # read to its end, with the proof if it is an answer
         self.headers: Mapping[str, str] = response.headers
         self.content_type = response.content_type
 
@@ -80,11 +79,13 @@ class Answer:
         while size < cap and (piece := await self.next()):
             parts.append(piece)
             size += len(piece)
+        self._is_whole = self._response.content.at_eof()
         return b"".join(parts)[:cap]
 
     async def finish(self) -> None:
         """After the proof of completion: read what is left, so that the connection can be used again. Never fails."""
         content = self._response.content
+        self._is_whole = True
         if content.at_eof():
             return
         try:
@@ -100,9 +101,13 @@ class Answer:
         self._response.close()
 
     def close(self) -> None:
-        """Give the connection back if the body was read to its end, else drop it, which stops the peer's work."""
+        """Give the connection back if the answer was whole, else drop it.
+
+        That stops the peer's work; and of a peer whose answer failed more may come, which would be taken for the next one's.
+        """
         self._open.discard(self)
-        if self._response.content.at_eof() and self._response.content.exception() is None:
+        content = self._response.content
+        if self._is_whole and content.at_eof() and content.exception() is None:
             self._response.release()
         else:
             self._response.close()
@@ -117,6 +122,7 @@ class Transport:
         self.is_ready = False
         self._preparing: asyncio.Task[None] | None = None
         self._proxies: dict[str, str | None] = {}
+        self.shared: dict[str, Any] = {}  # what the models at one address know of each other
 
     async def prepare(self) -> None:
         """Import aiohttp (some 150 ms of CPU) on a thread, once for all who wait, so that no first prompt stops the loop."""
@@ -175,14 +181,16 @@ class Transport:
             )
 
         try:
-            _is_new.set(False)
+            is_new.set(False)
+            clock = asyncio.get_running_loop().time
+            sent = clock()
             try:
                 response = await ask((place, True))
-            except dropped():
+            except dropped() as error:
                 # The peer had closed a kept connection before our request reached it: once more, on a new one. No byte of an answer
                 # had come. llama.cpp closes right after an answer while it announces to keep the connection, so that every
                 # seventh of requests without a pause between them met a dead one.
-                if _is_new.get():
+                if is_new.get() or was_heard(error) or clock() - sent > RESEND_WITHIN:
                     raise
                 response = await ask((place, False))
         except foreign() as error:
@@ -199,13 +207,13 @@ class Transport:
 
         place, keep = lane
         session = self._lanes[lane] = aiohttp.ClientSession(
-            connector=_connector()(
+            connector=connector()(
                 limit=0,
                 resolver=Resolver(home_only=place == "edge"),
                 ttl_dns_cache=30,
                 keepalive_timeout=KEEP_ALIVE if keep else None,
                 force_close=not keep,
-                socket_factory=_socket_at_home if place == "edge" else None,
+                socket_factory=socket_at_home if place == "edge" else None,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # no compression, no compression bombs
@@ -287,30 +295,8 @@ def _drop(transport: Any) -> None:
 
 
 @cache
-def _connector() -> type[aiohttp.TCPConnector]:
-    import aiohttp
-
-    class Connector(aiohttp.TCPConnector):
-        async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
-            _is_new.set(True)
-            return await super()._create_connection(*args, **kwargs)
-
-    return Connector
-
-
-@cache
 def _timeout(connect: float) -> aiohttp.ClientTimeout:
     """Only the connection is timed here."""
     import aiohttp
 
     return aiohttp.ClientTimeout(total=None, connect=connect)
-
-
-def _socket_at_home(info: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket to an address at home: the last guard, because no resolver is asked about a host that is an address."""
-    from oblix.models.resolver import NotAtHome
-
-    family, kind, protocol, _, address = info
-    if not is_home_address(str(address[0])):
-        raise NotAtHome(address[0])
-    return socket.socket(family, kind, protocol)
