@@ -95,9 +95,9 @@ def model_of(wire: Wire, spec: ModelSpec, transport: Transport, **settings: Any)
     return _MAKE[wire](spec, transport, **{"key": KEY, **settings})
 
 
-def call() -> Call:
-    """An attempt whose timers do not matter."""
-    return Call(Phases(), 5.0)
+def call(said: str = "") -> Call:
+    """An attempt whose timers do not matter; `said` is the beginning to go on from."""
+    return Call(Phases(), 5.0, said)
 
 
 @asynccontextmanager
@@ -110,11 +110,11 @@ async def lanes() -> AsyncIterator[Transport]:
         await transport.close()
 
 
-async def gather(model: Model, request: Request) -> Heard:
-    """Everything that the model says."""
+async def gather(model: Model, request: Request, said: str = "") -> Heard:
+    """Everything that the model says, after what it has `said`."""
     heard = Heard()
     try:
-        async for piece in model.stream(request, call()):
+        async for piece in model.stream(request, call(said)):
             heard.chunks.append(piece)
     except AttemptFailed as failure:
         heard.failure = failure
@@ -127,6 +127,7 @@ def hear(
     request: Request | None = None,
     before: Callable[[Upstream], Awaitable[None]] | None = None,
     settings: dict[str, Any] | None = None,
+    said: str = "",
     **facts: Any,
 ) -> Heard:
     """One attempt against an upstream that plays `scripts`."""
@@ -136,7 +137,7 @@ def hear(
             if before is not None:
                 await before(upstream)
             model = model_of(wire, spec_of(wire, upstream.url, **facts), transport, **(settings or {}))
-            heard = await gather(model, request or ask())
+            heard = await gather(model, request or ask(), said)
             heard.asked, heard.received = upstream.requests, upstream.received
             heard.connections = len(upstream.connections)
             return heard

@@ -361,3 +361,30 @@ def test_an_answer_that_is_no_stream(content_type: str) -> None:
     failed = hear("claude", [whole(b"{}", content_type)]).failed
     assert failed.kind is FailureKind.PROTOCOL
     assert content_type in failed.message
+
+
+@pytest.mark.parametrize("written", ["", '{"city": "Bo'], ids=["before its arguments", "in the middle of them"])
+def test_a_call_that_a_limit_cut_off_is_not_delivered(written: str) -> None:
+    """Its block is closed in order all the same."""
+    heard = hear(
+        "claude",
+        stream(
+            start(),
+            opens(type="tool_use", id="t1", name="get_weather", input={}),
+            piece(type="input_json_delta", partial_json=written),
+            closes(),
+            ends("max_tokens"),
+            STOP,
+        ),
+    )
+    assert heard.end.tool_calls == ()
+    assert heard.end.finish_reason == "length"
+
+
+def test_half_a_call_that_ends_as_if_it_were_whole_is_no_answer() -> None:
+    call = opens(type="tool_use", id="t1", name="get_weather", input={})
+    half = piece(type="input_json_delta", partial_json='{"city": "Bo')
+    assert (
+        hear("claude", stream(start(), call, half, closes(), ends("tool_use"), STOP)).failed.kind
+        is FailureKind.PROTOCOL
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oblix.errors import FailureKind
+from oblix.errors import ConfigurationError, FailureKind
 from oblix.models.ollama import MAX_WINDOW, MIN_WINDOW
 from oblix.types.chunk import Delta, Usage
 from oblix.types.messages import Image, Message, ResponseFormat, Text, Tool, ToolCall
@@ -152,7 +152,7 @@ def test_an_image_at_an_address_is_refused_before_anything_is_sent() -> None:
 
 @pytest.mark.parametrize(
     ("words", "max_tokens", "window"),
-    [(10, None, 4096), (1000, None, 4096), (6000, None, 16384), (10, 6000, 8192), (100_000, None, 32768)],
+    [(10, None, 4096), (1000, None, 4096), (6000, None, 16384), (10, 6000, 8192), (30_000, None, 32768)],
 )
 def test_the_window_fits_prompt_and_answer(words: int, max_tokens: int | None, window: int) -> None:
     """A power of two, so that growing prompts do not load the model anew each time; never above our own limit."""
@@ -162,23 +162,25 @@ def test_the_window_fits_prompt_and_answer(words: int, max_tokens: int | None, w
 
 
 def test_a_declared_window_is_used_as_it_is() -> None:
-    assert body_of(window=2048, prompt="word " * 9000)["options"]["num_ctx"] == 2048
+    assert body_of(window=2048, prompt="word " * 2000)["options"]["num_ctx"] == 2048
 
 
 def test_the_window_never_shrinks() -> None:
-    """Each change would make Ollama load the model anew."""
+    """Each change would make Ollama load the model anew; where one has to be, it is waited for as a load."""
+    loaded = [whole({"model": "tried", "response": "", "done": True, "done_reason": "load"})]
 
-    async def main() -> list[int]:
-        async with Upstream(GOOD) as upstream, lanes() as transport:
+    async def main() -> list[tuple[str, int]]:
+        async with Upstream(GOOD, [whole({"models": []})], loaded, GOOD) as upstream, lanes() as transport:
             model = model_of("ollama", spec_of("ollama", upstream.url), transport)
             for prompt in ("short", "word " * 6000, "short"):
                 await gather(model, ask(prompt))
             assert model.state().window == 16384
-            assert model.state().loaded is None
             await model.close()
-            return [asked.json["options"]["num_ctx"] for asked in upstream.requests]
+            posts = [asked for asked in upstream.requests if asked.body]
+            return [(asked.path, asked.json["options"]["num_ctx"]) for asked in posts]
 
-    assert run(main()) == [4096, 16384, 16384]
+    chat, load = "/api/chat", "/api/generate"
+    assert run(main()) == [(chat, 4096), (load, 16384), (chat, 16384), (chat, 16384)]
 
 
 def test_tool_calls_are_delivered_whole() -> None:
@@ -266,7 +268,11 @@ def test_half_a_last_line_is_no_answer() -> None:
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
-        ("an error was encountered while running the model: signal: killed", FailureKind.SERVER_ERROR),
+        ("an error was encountered while running the model: CUDA error", FailureKind.SERVER_ERROR),
+        ("an error was encountered while running the model: signal: killed", FailureKind.ENGINE_CRASH),
+        ("an error was encountered while running the model: unexpected EOF", FailureKind.ENGINE_CRASH),
+        ("llama runner process no longer running: 1", FailureKind.ENGINE_CRASH),
+        ("model requires more system memory (5.5 GiB) than is available (3 GiB)", FailureKind.MODEL_UNLOADABLE),
         ("the input length exceeds the context length", FailureKind.CONTEXT_OVERFLOW),
         ("model 'tried' not found", FailureKind.MODEL_MISSING),
     ],
@@ -310,3 +316,48 @@ def test_another_server_at_ollamas_port_is_no_missing_model() -> None:
     failed = hear("ollama", [whole(b"404 page not found", "text/plain", status=404)]).failed
     assert failed.kind is FailureKind.PROTOCOL
     assert "Is it an Ollama server" in (failed.hint or "")
+
+
+def test_a_beginning_is_the_last_turn() -> None:
+    heard = hear("ollama", GOOD, request=ask("Count."), said="One, ", capabilities=frozenset({"prefill"}))
+    assert heard.text == "Hello"
+    assert heard.asked[0].json["messages"][1:] == [{"role": "assistant", "content": "One, "}]
+
+
+def test_a_prompt_that_cannot_fit_is_not_sent() -> None:
+    """Into the widest window that we ask for, with every word as one token."""
+    heard = hear("ollama", GOOD, request=ask("word " * 40_000))
+    assert heard.failed.kind is FailureKind.CONTEXT_OVERFLOW
+    assert (heard.failed.tokens, heard.failed.window) == (40_000, MAX_WINDOW)
+    assert heard.connections == 0
+
+
+def test_a_prompt_that_was_cut_has_no_answer() -> None:
+    """Older servers do not know `truncate`: they leave the beginning out and answer with status 200."""
+    heard = hear("ollama", stream(says("I invent"), ends(prompt_eval_count=2048)), request=ask("word " * 9000))
+    assert heard.text == "I invent"
+    assert heard.failed.kind is FailureKind.CONTEXT_OVERFLOW
+    assert (heard.failed.tokens, heard.failed.window) == (9000, 2048)
+
+
+def test_who_asks_for_a_cut_gets_the_answer() -> None:
+    """`truncate` is Ollama's own wish for it."""
+    cut = stream(says("Hello"), ends(prompt_eval_count=2048))
+    request = ask("word " * 9000, provider_options={"truncate": True})
+    assert hear("ollama", cut, request=request).text == "Hello"
+
+
+def test_arguments_that_are_no_object_are_no_call() -> None:
+    call = says(tool_calls=[{"function": {"name": "now", "arguments": "soon"}}])
+    assert hear("ollama", stream(call, ends())).failed.kind is FailureKind.PROTOCOL
+
+
+def test_a_call_that_a_limit_cut_off_is_not_delivered() -> None:
+    heard = hear("ollama", stream(says(tool_calls=[{"function": {"name": "now", "arguments": "{"}}]), ends("length")))
+    assert heard.end.tool_calls == ()
+    assert heard.end.finish_reason == "length"
+
+
+def test_a_keep_alive_that_ollama_would_refuse_is_refused_when_it_is_given() -> None:
+    with pytest.raises(ConfigurationError, match="keep_alive='soon'"):
+        hear("ollama", GOOD, settings={"keep_alive": "soon"})

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from oblix.errors import FailureKind
 from oblix.types.messages import ToolCall
 
 from .asking import hear
@@ -83,3 +84,25 @@ def test_a_call_without_id_gets_one(indices: tuple[int | None, ...]) -> None:
     heard = hear("openai", stream(says(tool_calls=pieces), says(finish="tool_calls"), DONE))
     assert [call.arguments for call in heard.end.tool_calls] == ["{}", "{}"]
     assert [call.id for call in heard.end.tool_calls] == ["call_0", "call_1"]
+
+
+def test_a_call_that_a_limit_cut_off_is_not_delivered() -> None:
+    """The one that was whole before it is; the finish reason tells of the rest."""
+    heard = hear(
+        "openai",
+        stream(
+            says(tool_calls=[tool(0, "a", "now", "{}"), tool(1, "b", "get_weather", '{"city": "Bo')]),
+            says(finish="length"),
+            DONE,
+        ),
+    )
+    assert heard.end.tool_calls == (ToolCall("a", "now", "{}"),)
+    assert heard.end.finish_reason == "length"
+
+
+def test_half_a_call_that_ends_as_if_it_were_whole_is_no_answer() -> None:
+    heard = hear(
+        "openai",
+        stream(says(tool_calls=[tool(0, "a", "get_weather", '{"city": "Bo')]), says(finish="tool_calls"), DONE),
+    )
+    assert heard.failed.kind is FailureKind.PROTOCOL

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.base import Model
 from oblix.models.embedded.serve import LlamaServer, ServeOptions
+from oblix.models.ollama import OllamaModel
 from oblix.testing.ollama_options import OllamaOptions
 from oblix.testing.ollama_server import OllamaServer
 from oblix.types.chunk import Delta
@@ -86,13 +88,22 @@ def their_ollama(llama: LlamaServer, require: Callable[[object, str], None]) -> 
 
 
 def hear(
-    wire: Wire, base: str, request: Request, *, key: str | None = KEY, name: str = "smollm2", **facts: Any
+    wire: Wire,
+    base: str,
+    request: Request,
+    *,
+    key: str | None = KEY,
+    name: str = "smollm2",
+    said: str = "",
+    **facts: Any,
 ) -> Heard:
     """One attempt on a real peer."""
 
     async def main() -> Heard:
         async with lanes() as transport:
-            return await gather(model_of(wire, spec_of(wire, base, name=name, **facts), transport, key=key), request)
+            return await gather(
+                model_of(wire, spec_of(wire, base, name=name, **facts), transport, key=key), request, said
+            )
 
     return run(main())
 
@@ -284,6 +295,79 @@ def test_ollama_understands_a_conversation_with_tools(ollama: tuple[str, str]) -
 def test_a_private_prompt_goes_to_a_real_ollama_at_home(ollama: tuple[str, str]) -> None:
     base, name = ollama
     assert hear("ollama", base, ask("A secret.", private=True, max_tokens=2), name=name).end
+
+
+def test_a_cut_that_an_old_ollama_does_not_tell_of_is_noticed(weights: Path) -> None:
+    """It leaves out the oldest turns and answers with status 200: the count of a conversation that grew gives it away."""
+
+    async def main() -> None:
+        options = OllamaOptions(weights, ("phi",), port=0, window=WINDOW, cuts_prompts=True)
+        server = await asyncio.to_thread(OllamaServer(options).start)
+        try:
+            async with lanes() as transport:
+                model = OllamaModel(spec_of("ollama", server.url, name="phi"), transport)
+                turns: tuple[Message, ...] = (Message("system", "Be brief."), Message("user", "word " * 120))
+                for _ in range(2):
+                    heard = await gather(model, ask(messages=turns, max_tokens=2))
+                    assert heard.end
+                    turns += (Message("assistant", heard.text), Message("user", "word " * 120))
+                turns += (Message("assistant", "yes"), Message("user", "word " * 300))
+                failed = (await gather(model, ask(messages=turns, max_tokens=2))).failed
+                assert failed.kind is K.CONTEXT_OVERFLOW
+                assert (failed.tokens or 0) > WINDOW >= (failed.window or 0)
+        finally:
+            await asyncio.to_thread(server.stop)
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["llamacpp", "ollama"])
+@pytest.mark.parametrize("pieces", [1, 5, 11])
+def test_a_cut_answer_is_gone_on_with(llama: LlamaServer, our_ollama: OllamaServer, kind: str, pieces: int) -> None:
+    """At temperature 0 the rest of the answer is the rest of the whole one, and nothing is said twice."""
+    wire: Wire = "ollama" if kind == "ollama" else "openai"
+    base = our_ollama.url if kind == "ollama" else llama.url
+    request = ask("Tell me a story.", max_tokens=24, temperature=0.0, provider_options=_UNCACHED[wire])
+    facts: dict[str, Any] = {"capabilities": frozenset({"prefill"})}
+    whole = [piece.text for piece in hear(wire, base, request, **facts).chunks if isinstance(piece, Delta)]
+    said = "".join(whole[:pieces])
+    heard = hear(wire, base, replace(request, max_tokens=24 - pieces), said=said, **facts)
+    assert said + heard.text == "".join(whole)
+
+
+# What was read for another prompt leaves other roundings, and may leave another word.
+_UNCACHED: dict[Wire, dict[str, Any]] = {"openai": {"cache_prompt": False}, "ollama": {}}
+
+
+def test_a_cold_load_of_an_ollama_server(weights: Path) -> None:
+    """Nothing is in memory; a hundred wait for one load; then it is listed, and an answer needs no load of its own."""
+
+    async def main() -> None:
+        options = OllamaOptions(weights, ("phi",), port=0, window=WINDOW, load_seconds=0.5)
+        server = await asyncio.to_thread(OllamaServer(options).start)
+        try:
+            async with lanes() as transport:
+                spec = spec_of("ollama", server.url, name="phi", window=WINDOW)
+                model = OllamaModel(spec, transport)
+                assert await listed(server.url) == {}
+                waiting = [asyncio.create_task(model.load()) for _ in range(100)]
+                await asyncio.sleep(0)
+                assert model.state().loading
+                await asyncio.gather(*waiting)
+                assert await listed(server.url) == {"phi:latest": WINDOW}
+                assert model.state().loaded
+                assert (await gather(model, ask(max_tokens=2))).end
+                await model.close()
+        finally:
+            await asyncio.to_thread(server.stop)
+
+    run(main())
+
+
+async def listed(base: str) -> dict[str, int]:
+    """What `/api/ps` lists, with its windows."""
+    async with aiohttp.ClientSession() as session, session.get(f"{base}/api/ps") as response:
+        return {one["name"]: one["context_length"] for one in (await response.json())["models"]}
 
 
 def test_ollama_says_which_model_is_missing(our_ollama: OllamaServer) -> None:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oblix.errors import AttemptFailed, FailureKind
-from oblix.models.wire_tools import encode, read_arguments, safe
+from oblix.models.wire_tools import continued, encode, read_arguments, safe, whole_calls
 from oblix.types.messages import Message, ResponseFormat, Tool, ToolCall
 
-from .asking import WIRES, Wire, ask, hear
+from .asking import WIRES, Wire, ask, hear, spec_of
 from .upstream import HANGUP
 
 LONE = "\ud800"
@@ -105,3 +105,59 @@ def test_options_that_cannot_be_written_send_nothing(wire: Wire) -> None:
 )
 def test_arguments_are_always_an_object(text: str, expected: object) -> None:
     assert read_arguments(text) == expected
+
+
+WHOLE = ToolCall("a", "now", '{"zone": "UTC"}')
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ['{"zone": "U', "{", "null", "[]", '"UTC"', "7", "not JSON", '{"a": 1} {}', "[" * 100_000, '{"\ud800": 1}'],
+)
+def test_a_call_whose_arguments_are_no_object_is_never_delivered(arguments: str) -> None:
+    """Cut off by a limit, it is left out; else the peer does not keep its protocol."""
+    broken = ToolCall("b", "now", arguments)
+    with pytest.raises(AttemptFailed) as failed:
+        whole_calls([WHOLE, broken], "tool_calls", "m")
+    assert failed.value.kind is FailureKind.PROTOCOL
+    assert len(str(failed.value)) < 500
+    assert whole_calls([WHOLE, broken], "length", "m") == (WHOLE,)
+
+
+def test_a_call_without_a_name_is_none() -> None:
+    with pytest.raises(AttemptFailed, match="without a name"):
+        whole_calls([ToolCall("b", "", "{}")], "tool_calls", "m")
+
+
+def test_no_arguments_are_an_empty_object_unless_they_may_have_been_cut_off() -> None:
+    bare = ToolCall("b", "now", "")
+    assert whole_calls([bare], "tool_calls", "m") == (ToolCall("b", "now", "{}"),)
+    assert whole_calls([bare], "length", "m") == ()
+
+
+def test_the_beginning_of_an_answer_is_the_last_turn() -> None:
+    spec = spec_of("ollama", "http://x", capabilities=frozenset({"prefill"}))
+    request = ask("Count.")
+    assert continued(request, "", spec) is request
+    once = continued(request, "One, ", spec)
+    assert once.messages == (*request.messages, Message("assistant", "One, "))
+    assert continued(once, "two", spec).messages == (*request.messages, Message("assistant", "One, two"))
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [{"tools": (Tool("now"),)}, {"response_format": ResponseFormat("json_object")}, {"logprobs": 1}],
+    ids=lambda wishes: next(iter(wishes)),
+)
+def test_what_cannot_be_gone_on_with_is_refused(wishes: dict[str, Any]) -> None:
+    spec = spec_of("ollama", "http://x", capabilities=frozenset({"prefill"}))
+    with pytest.raises(AttemptFailed, match="cannot go on") as failed:
+        continued(ask(**wishes), "One", spec)
+    assert failed.value.kind is FailureKind.BAD_REQUEST
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_model_that_would_begin_again_is_not_asked_to_go_on(wire: Wire) -> None:
+    heard = hear(wire, [HANGUP], said="One, ")
+    assert heard.failed.kind is FailureKind.BAD_REQUEST
+    assert heard.connections == 0

@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -139,6 +140,68 @@ def test_the_oldest_turns_are_left_out_unless_truncate_is_false(server: OllamaSe
     long = [{"role": "user", "content": "word " * 600}, {"role": "assistant", "content": "ok"}, *ASK]
     assert post(server, "/api/chat", model="phi", messages=long)["prompt_eval_count"] < 100
     assert raw(server, "POST", "/api/chat", {"model": "phi", "messages": long, "truncate": False})[0] == 400
+
+
+def memory(server: OllamaServer) -> dict[str, int]:
+    """What `/api/ps` lists, with its windows."""
+    models = json.loads(raw(server, "GET", "/api/ps")[2])["models"]
+    return {model["name"]: model["context_length"] for model in models}
+
+
+@pytest.fixture(scope="module")
+def cold(weights: Path) -> Iterator[OllamaServer]:
+    """A server whose loads take their time."""
+    options = OllamaOptions(weights, ("llama2", "phi"), port=0, window=512, max_answer=2, load_seconds=0.3)
+    with OllamaServer(options) as running:
+        yield running
+
+
+def test_a_cold_load_takes_its_time_once(cold: OllamaServer) -> None:
+    """Who asks meanwhile waits for the same load; afterwards there is none, and the list says what is there."""
+    assert memory(cold) == {}
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(post, cold, "/api/chat", model="phi", messages=ASK) for _ in range(2)]
+        first, second = (one.result()["load_duration"] for one in asked)
+    assert min(first, second) > 0
+    assert max(first, second) >= 0.3e9  # nanoseconds
+    assert memory(cold) == {"phi:latest": 512}
+    assert post(cold, "/api/chat", model="phi", messages=ASK)["load_duration"] == 0
+
+
+def test_a_load_without_a_prompt(cold: OllamaServer) -> None:
+    assert post(cold, "/api/generate", model="llama2", keep_alive="1h")["done_reason"] == "load"
+    assert "llama2:latest" in memory(cold)
+    assert post(cold, "/api/chat", model="llama2", messages=ASK)["load_duration"] == 0
+
+
+def test_another_window_is_another_load(cold: OllamaServer) -> None:
+    for window, loads in ((256, True), (256, False), (512, True)):
+        answer = post(cold, "/api/chat", model="phi", messages=ASK, options={"num_ctx": window})
+        assert (answer["load_duration"] > 0) is loads
+        assert memory(cold)["phi:latest"] == window
+
+
+def test_what_is_not_kept_is_loaded_again(cold: OllamaServer) -> None:
+    post(cold, "/api/chat", model="phi", messages=ASK, keep_alive=0)
+    assert "phi:latest" not in memory(cold)
+    assert post(cold, "/api/chat", model="phi", messages=ASK)["load_duration"] >= 0.3e9
+    assert post(cold, "/api/generate", model="phi", keep_alive=0)["done_reason"] == "unload"
+    assert "phi:latest" not in memory(cold)
+
+
+def test_a_load_is_given_up_when_the_one_who_asked_leaves(cold: OllamaServer) -> None:
+    """As Ollama does: `client connection closed before server finished loading, aborting load`."""
+    post(cold, "/api/generate", model="phi", keep_alive=0)
+    connection = http.client.HTTPConnection(urlsplit(cold.url).netloc, timeout=60)
+    connection.request("POST", "/api/generate", json.dumps({"model": "phi"}))
+    connection.close()
+    assert post(cold, "/api/generate", model="phi")["done_reason"] == "load"
+    assert "phi:latest" in memory(cold)
+
+
+def test_a_keep_alive_that_is_no_time_is_refused(cold: OllamaServer) -> None:
+    status, _, body = raw(cold, "POST", "/api/generate", {"model": "phi", "keep_alive": "soon"})
+    assert (status, json.loads(body)) == (400, {"error": 'time: invalid duration "soon"'})
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])

@@ -14,10 +14,10 @@ import msgspec
 
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.base import Call, ModelState
-from oblix.models.classify import classify
+from oblix.models.endpoint import Endpoint
 from oblix.models.sse import SseDecoder
 from oblix.models.transport import Answer, Permit, Transport
-from oblix.models.wire_tools import encode, read_arguments, safe
+from oblix.models.wire_tools import continued, encode, read_arguments, safe, whole_calls
 from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
 from oblix.types.messages import Image, Message, ToolCall
 from oblix.types.request import Request
@@ -80,32 +80,16 @@ class ClaudeModel:
         self, spec: ModelSpec, transport: Transport, *, key: str | None = None, max_tokens: int = DEFAULT_MAX_TOKENS
     ) -> None:
         self.spec = spec
-        self._transport = transport
         self._url = f"{(spec.endpoint or '').removesuffix('/v1')}/v1/messages"
         self._headers = {"anthropic-version": API_VERSION} | ({"Authorization": f"Bearer {key}"} if key else {})
-        self._key = key
+        self._endpoint = Endpoint(transport, ("text/event-stream",), headers=self._headers, secret=key)
         self._max_tokens = max_tokens
 
     async def stream(self, request: Request, call: Call) -> AsyncIterator[Chunk]:
         """Answer piece by piece; see `models.base.Model`."""
-        answer = await self._transport.post(
-            self._url,
-            body=encode(self._body(request)),
-            permit=Permit(self.spec, request.private),
-            headers=self._headers,
-            connect_timeout=call.connect_timeout,
-        )
+        request = continued(request, call.said, self.spec)
+        answer = await self._endpoint.ask(self._url, self._body(request), Permit(self.spec, request.private), call)
         try:
-            if answer.status != 200:
-                raise classify(
-                    answer.status, await answer.read(), headers=answer.headers, model_id=self.spec.id, secret=self._key
-                )
-            if answer.content_type != "text/event-stream":
-                raise AttemptFailed(
-                    FailureKind.PROTOCOL,
-                    f"{self._url} answered with {answer.content_type} instead of an event stream; a captive portal may sit between",
-                    status=200,
-                )
             async with aclosing(self._read(answer)) as chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -134,7 +118,7 @@ class ClaudeModel:
                 FailureKind.PROTOCOL, f"{self.spec.id} sent an event that is not valid: {error}", cause=error
             ) from error
         if found.type == "error":
-            raise classify(200, raw, model_id=self.spec.id, secret=self._key)
+            raise self._endpoint.refused(self.spec, 200, raw)
         return found
 
     def _body(self, request: Request) -> dict[str, Any]:
@@ -219,12 +203,17 @@ class _Told:
     def end(self, model_id: str) -> End:
         if not self._stop_reason:
             raise AttemptFailed(FailureKind.TRUNCATED, f"the answer of {model_id} ended without a `stop_reason`")
-        calls = tuple(
-            ToolCall(block.id or f"call_{index}", block.name, "".join(pieces) or encode(block.input or {}).decode())
+        calls = [
+            ToolCall(
+                block.id or f"call_{index}",
+                block.name,
+                "".join(pieces) or (encode(block.input).decode() if block.input else ""),
+            )
             for index, (block, pieces) in sorted(self._calls.items())
-        )
+        ]
         reason = _FINISH.get(self._stop_reason, self._stop_reason)
-        return End(reason, Usage(self._input, self._output, self._cached), calls)
+        usage = Usage(self._input, self._output, self._cached)
+        return End(reason, usage, whole_calls(calls, reason, model_id) if calls else ())
 
 
 def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:

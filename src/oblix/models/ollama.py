@@ -5,20 +5,24 @@ Source: docs/api.md and api/types.go of the Ollama project (2026-08).
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
+from weakref import WeakSet
 
 import msgspec
 
 from oblix.decision.tokens import estimate_messages
-from oblix.errors import AttemptFailed, FailureKind
+from oblix.errors import AttemptFailed, ConfigurationError, FailureKind
 from oblix.models.base import Call, ModelState
-from oblix.models.classify import classify
+from oblix.models.endpoint import Endpoint
+from oblix.models.fitting import Ruler
 from oblix.models.ndjson import NdjsonDecoder
+from oblix.models.ollama_memory import OllamaMemory, keep_seconds
 from oblix.models.transport import Answer, Permit, Transport
-from oblix.models.wire_tools import encode, function_tools, read_arguments, safe
+from oblix.models.wire_tools import continued, function_tools, read_arguments, safe, whole_calls
 from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
 from oblix.types.messages import Message, ToolCall
 from oblix.types.request import Request
@@ -27,6 +31,12 @@ from oblix.types.spec import ModelSpec
 MIN_WINDOW = 4096  # tokens; Ollama's own default on machines with less than 24 GiB of VRAM
 MAX_WINDOW = 32768  # tokens; as far as we grow it when the window was not declared
 DEFAULT_ANSWER = 1024  # tokens kept free for an answer whose length the caller left open
+
+# Ollama has words only. What it says when the runner of a model dies, and when it cannot even start one.
+_TROUBLES = (
+    (re.compile(rb"requires more system memory|unable to load model|out of memory"), FailureKind.MODEL_UNLOADABLE),
+    (re.compile(rb"runner process|signal: |unexpected EOF"), FailureKind.ENGINE_CRASH),
+)
 
 
 class _Function(msgspec.Struct):
@@ -65,6 +75,22 @@ def is_remote_name(name: str) -> bool:
     return tag == "cloud" or tag.endswith("-cloud")
 
 
+class _Server(Endpoint):
+    """An Ollama server, which has words of its own for what went wrong."""
+
+    def refused(
+        self, spec: ModelSpec, status: int, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> AttemptFailed:
+        error = super().refused(spec, status, body, headers)
+        if error.kind is FailureKind.MODEL_MISSING and b"model" in body:
+            error.hint = f"ollama pull {spec.name}"
+        elif error.kind is FailureKind.SERVER_ERROR:
+            error.kind = next((kind for words, kind in _TROUBLES if words.search(body)), error.kind)
+        elif status == 404:  # not in Ollama's words: the route is missing, not the model
+            error.kind, error.hint = FailureKind.PROTOCOL, f"Is it an Ollama server that listens at {spec.endpoint}?"
+        return error
+
+
 class OllamaModel:
     """A model of an Ollama server."""
 
@@ -72,41 +98,49 @@ class OllamaModel:
         self, spec: ModelSpec, transport: Transport, *, key: str | None = None, keep_alive: str | int = "5m"
     ) -> None:
         self.spec = spec
-        self._transport = transport
         self._url = spec.endpoint or ""
         self._headers = {"Authorization": f"Bearer {key}"} if key else None
-        self._key = key
+        self._endpoint = _Server(
+            transport, ("application/x-ndjson", "application/json"), headers=self._headers, secret=key
+        )
         self._keep_alive = keep_alive
+        with suppress(ValueError):
+            self._keep_alive = int(keep_alive)  # a number in quotes is none to Ollama
+        self._memory = OllamaMemory(
+            spec,
+            self._endpoint,
+            keep=keep_seconds(keep_alive),
+            neighbours=transport.shared.setdefault(self._url, WeakSet()),
+        )
+        self._ruler = Ruler()
         self._window = MIN_WINDOW
 
     async def stream(self, request: Request, call: Call) -> AsyncIterator[Chunk]:
         """Answer piece by piece; see `models.base.Model`."""
         permit = Permit(self.spec, request.private)
+        request = continued(request, call.said, self.spec)
+        body = self._body(request)
+        window = _window(body)
+        self._ruler.refuse(request, window, self.spec.id)
         if request.private:
             await self._verify_local(permit, call)
-        answer = await self._transport.post(
-            f"{self._url}/api/chat",
-            body=encode(self._body(request)),
-            permit=permit,
-            headers=self._headers,
-            connect_timeout=call.connect_timeout,
-        )
+        if window and self._memory.loaded and self._memory.window not in (None, window):
+            call.watch.reached("load")  # Ollama loads a model anew for another window
+            await self._memory.load(window, exact=True)
+            call.watch.reached("first_token")
         try:
-            if answer.status != 200:
-                raise self._refused(answer.status, await answer.read(), answer.headers)
-            if answer.content_type not in ("application/x-ndjson", "application/json"):
-                raise AttemptFailed(
-                    FailureKind.PROTOCOL,
-                    f"{self._url} answered with {answer.content_type}, which is not Ollama's NDJSON",
-                    status=200,
-                )
-            async with aclosing(self._read(answer)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        finally:
-            answer.close()
+            answer = await self._endpoint.ask(f"{self._url}/api/chat", body, permit, call)
+            try:
+                async with aclosing(self._read(answer, request, body)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+            finally:
+                answer.close()
+        except AttemptFailed as error:
+            self._note(error, request, window)
+            raise
 
-    async def _read(self, answer: Answer) -> AsyncGenerator[Chunk]:
+    async def _read(self, answer: Answer, request: Request, body: dict[str, Any]) -> AsyncGenerator[Chunk]:
         decoder, calls, logprobs = NdjsonDecoder(), list[ToolCall](), list[dict[str, Any]]()
         while True:
             data = await answer.next()
@@ -126,10 +160,32 @@ class OllamaModel:
                         yield Progress()
                 if line.done:
                     await answer.finish()
-                    yield _end(line, calls, logprobs)
+                    yield self._end(line, calls, logprobs, request, body)
                     return
             if not data:
                 raise AttemptFailed(FailureKind.TRUNCATED, f"the answer of {self.spec.id} ended without `done`")
+
+    def _end(
+        self, line: _Line, calls: list[ToolCall], logprobs: list[dict[str, Any]], request: Request, body: dict[str, Any]
+    ) -> End:
+        window, keep = _window(body), None
+        if body.get("keep_alive") != self._keep_alive:
+            with suppress(ConfigurationError):
+                keep = keep_seconds(body.get("keep_alive", ""))
+        self._memory.answered(window, keep)
+        if body.get("truncate") is not True:  # who asks for it may have the prompt cut
+            self._ruler.check(request, line.prompt_eval_count, window, self.spec.id)
+        reason = "length" if line.done_reason == "length" else "stop"
+        whole = whole_calls(calls, reason, self.spec.id) if calls else ()
+        reason = "tool_calls" if whole and reason == "stop" else reason
+        return End(reason, Usage(line.prompt_eval_count, line.eval_count), whole, tuple(logprobs))
+
+    def _note(self, error: AttemptFailed, request: Request, window: int | None) -> None:
+        """Ollama names no numbers when a prompt does not fit; and whether a model that failed is still loaded, is not known."""
+        if error.kind is not FailureKind.CONTEXT_OVERFLOW:
+            self._memory.lost()
+        elif error.tokens is None:
+            error.tokens, error.window = estimate_messages(request.messages), window
 
     def _parse(self, raw: bytes) -> _Line:
         try:
@@ -139,7 +195,7 @@ class OllamaModel:
                 FailureKind.PROTOCOL, f"{self.spec.id} sent a line that is no valid JSON: {error}", cause=error
             ) from error
         if line.error is not None:
-            raise self._refused(200, raw)
+            raise self._endpoint.refused(self.spec, 200, raw)
         if line.remote_host and self.spec.is_edge:
             # From now on it is what it turned out to be, so that the next decision knows.
             self.spec = replace(
@@ -152,29 +208,13 @@ class OllamaModel:
             )
         return line
 
-    def _refused(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> AttemptFailed:
-        error = classify(status, body, headers=headers, model_id=self.spec.id, secret=self._key)
-        if error.kind is FailureKind.MODEL_MISSING and b"model" in body:
-            error.hint = f"ollama pull {self.spec.name}"
-        elif status == 404:  # not in Ollama's words: the route is missing, not the model
-            error.kind, error.hint = FailureKind.PROTOCOL, f"Is it an Ollama server that listens at {self._url}?"
-        return error
-
     async def _verify_local(self, permit: Permit, call: Call) -> None:
         """Ask the server whether it forwards the model, before every private prompt: a model can be made anew under its name."""
-        answer = await self._transport.post(
-            f"{self._url}/api/show",
-            body=encode({"model": self.spec.name}),
-            permit=permit,
-            headers=self._headers,
-            connect_timeout=call.connect_timeout,
+        status, body, headers = await self._endpoint.fetch(
+            f"{self._url}/api/show", {"model": self.spec.name}, permit, connect_timeout=call.connect_timeout
         )
-        try:
-            body = await answer.read(8 << 20)
-        finally:
-            answer.close()
-        if answer.status != 200:
-            raise self._refused(answer.status, body, answer.headers)
+        if status != 200:
+            raise self._endpoint.refused(self.spec, status, body, headers)
         try:
             found = msgspec.json.decode(body, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -224,14 +264,29 @@ class OllamaModel:
         need = estimate_messages(request.messages) + (request.max_tokens or DEFAULT_ANSWER)
         while self._window < min(need, MAX_WINDOW):
             self._window *= 2
+        loaded = self._memory.window if self._memory.loaded else None
+        self._window = max(self._window, loaded or 0)  # somebody else may have had it loaded with a wider one
         return self._window
 
     def state(self) -> ModelState:
-        """The window that we last asked for; whether the model is loaded is not known here."""
-        return ModelState(window=self.spec.window or self._window)
+        """What is known of the server's memory; a service in the cloud is taken to be loaded."""
+        loaded = True if self.spec.place == "cloud" else self._memory.loaded
+        return ModelState(loaded=loaded, loading=self._memory.loading, window=self.spec.window or self._window)
+
+    async def load(self) -> None:
+        """Have the server bring the model into memory; see `models.base.Loadable`."""
+        if self.spec.place != "cloud":
+            await self._memory.load(self.spec.window or self._window, exact=self.spec.window is not None)
 
     async def close(self) -> None:
-        """The connections belong to the transport."""
+        """Stop waiting for a load. The connections belong to the transport."""
+        await self._memory.close()
+
+
+def _window(body: Mapping[str, Any]) -> int | None:
+    """The window that is asked for, which the caller may have set as an option."""
+    window = body["options"].get("num_ctx")
+    return window if isinstance(window, int) else None
 
 
 def _messages(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
@@ -268,8 +323,3 @@ def _tool_call(found: _ToolCall, number: int) -> ToolCall:
         found.function.name,
         arguments if isinstance(arguments, str) else msgspec.json.encode(arguments or {}).decode(),
     )
-
-
-def _end(line: _Line, calls: list[ToolCall], logprobs: list[dict[str, Any]]) -> End:
-    reason = "tool_calls" if calls else ("length" if line.done_reason == "length" else "stop")
-    return End(reason, Usage(line.prompt_eval_count, line.eval_count), tuple(calls), tuple(logprobs))

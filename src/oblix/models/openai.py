@@ -13,10 +13,11 @@ import msgspec
 
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.base import Call, ModelState
-from oblix.models.classify import classify
+from oblix.models.endpoint import Endpoint
+from oblix.models.fitting import Ruler
 from oblix.models.sse import Event, SseDecoder
 from oblix.models.transport import Permit, Transport
-from oblix.models.wire_tools import encode, function_tools, safe
+from oblix.models.wire_tools import continued, function_tools, safe, whole_calls
 from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
 from oblix.types.messages import Image, Message, ResponseFormat, ToolCall
 from oblix.types.request import Request
@@ -36,8 +37,13 @@ class _ToolPiece(msgspec.Struct):
     function: _Function | None = None
 
 
+class _Part(msgspec.Struct):
+    type: str = ""
+    text: str | None = None
+
+
 class _Said(msgspec.Struct):
-    content: str | None = None
+    content: str | list[_Part] | None = None  # Mistral's reasoning models send parts
     reasoning_content: str | None = None  # DeepSeek, llama.cpp, vLLM
     reasoning: str | None = None  # OpenRouter, Groq
     tool_calls: list[_ToolPiece] | None = None
@@ -78,25 +84,21 @@ class OpenAIModel:
 
     def __init__(self, spec: ModelSpec, transport: Transport, *, key: str | None = None) -> None:
         self.spec = spec
-        self._transport = transport
         self._url = f"{spec.endpoint}/chat/completions"
         self._headers = {"Authorization": f"Bearer {key}"} if key else None
-        self._key = key
+        self._endpoint = Endpoint(
+            transport, ("text/event-stream", "application/json"), headers=self._headers, secret=key
+        )
+        self._ruler = Ruler()
 
     async def stream(self, request: Request, call: Call) -> AsyncIterator[Chunk]:
         """Answer piece by piece; see `models.base.Model`."""
-        answer = await self._transport.post(
-            self._url,
-            body=encode(self._body(request)),
-            permit=Permit(self.spec, request.private),
-            headers=self._headers,
-            connect_timeout=call.connect_timeout,
-        )
+        request = continued(request, call.said, self.spec)
+        if self.spec.is_edge:
+            self._ruler.refuse(request, self.spec.window, self.spec.id)
+        body = self._body(request) | (self._going_on if call.said else {})
+        answer = await self._endpoint.ask(self._url, body, Permit(self.spec, request.private), call)
         try:
-            if answer.status != 200:
-                raise classify(
-                    answer.status, await answer.read(), headers=answer.headers, model_id=self.spec.id, secret=self._key
-                )
             if answer.content_type == "text/event-stream":
                 decoder, told = SseDecoder(), _Told()
                 while not told.is_done and (data := await answer.next()):
@@ -104,16 +106,14 @@ class OpenAIModel:
                         yield chunk
                 if told.is_done:
                     await answer.finish()
-                yield told.end(self.spec.id)
-            elif answer.content_type == "application/json":
-                for chunk in self._buffered(await answer.read(MAX_BUFFERED)):
-                    yield chunk
-            else:
+                yield self._end(told, request)
+            elif call.said:  # llama.cpp repeats the beginning in an answer of one piece, others do not
                 raise AttemptFailed(
-                    FailureKind.PROTOCOL,
-                    f"{self._url} answered with {answer.content_type}, which is not the API's; a captive portal or a proxy may sit between",
-                    status=200,
+                    FailureKind.PROTOCOL, f"{self.spec.id} does not stream, so that it cannot go on from a beginning"
                 )
+            else:
+                for chunk in self._buffered(await answer.read(MAX_BUFFERED), request):
+                    yield chunk
         finally:
             answer.close()
 
@@ -131,12 +131,18 @@ class OpenAIModel:
                 said = choice.delta
                 if said is None:
                     continue
-                if said.content:
-                    yield Delta(said.content)
-                elif said.reasoning_content or said.reasoning or said.tool_calls:
+                if said.content and (text := _text(said.content)):
+                    yield Delta(text)
+                elif said.content or said.reasoning_content or said.reasoning or said.tool_calls:
                     yield Progress()
 
-    def _buffered(self, body: bytes) -> list[Chunk]:
+    def _end(self, told: _Told, request: Request) -> End:
+        end = told.end(self.spec.id)
+        if self.spec.is_edge:  # a service in the cloud refuses what does not fit; servers at home may cut it
+            self._ruler.check(request, end.usage.input_tokens, self.spec.window, self.spec.id)
+        return end
+
+    def _buffered(self, body: bytes, request: Request) -> list[Chunk]:
         """A server that ignores `stream` answers in one piece."""
         found, told = self._parse(body), _Told()
         told.usage = found.usage
@@ -145,7 +151,8 @@ class OpenAIModel:
         told.add(found.choices[0])
         told.is_done = True
         said = found.choices[0].message
-        return [*([Delta(said.content)] if said and said.content else []), told.end(self.spec.id)]
+        text = _text(said.content) if said and said.content else ""
+        return [*([Delta(text)] if text else []), self._end(told, request)]
 
     def _parse(self, raw: bytes) -> _Chunk:
         try:
@@ -155,7 +162,7 @@ class OpenAIModel:
                 FailureKind.PROTOCOL, f"{self.spec.id} sent an event that is no valid chunk: {error}", cause=error
             ) from error
         if found.error is not None:
-            raise classify(200, raw, model_id=self.spec.id, secret=self._key)
+            raise self._endpoint.refused(self.spec, 200, raw)
         return found
 
     def _body(self, request: Request) -> dict[str, Any]:
@@ -184,6 +191,11 @@ class OpenAIModel:
         if request.logprobs:
             body |= {"logprobs": True, "top_logprobs": request.logprobs}
         return body | request.provider_options
+
+    @property
+    def _going_on(self) -> dict[str, Any]:
+        """What makes the server go on from a last turn of the model's own; llama.cpp does it anyway, and vLLM has to be told."""
+        return {"continue_final_message": True, "add_generation_prompt": False} if self.spec.provider == "vllm" else {}
 
     def state(self) -> ModelState:
         """A service behind an address is taken to be loaded."""
@@ -240,10 +252,11 @@ class _Told:
             raise AttemptFailed(FailureKind.TRUNCATED, f"the answer of {model_id} ended without a `finish_reason`")
         if not (self.is_done or self.usage):  # a clean end after the closing usage chunk is proof as well
             raise AttemptFailed(FailureKind.TRUNCATED, f"the answer of {model_id} ended without `[DONE]`")
-        calls = tuple(
+        found = [
             ToolCall(call.id or f"call_{number}", call.name, "".join(call.arguments))
             for number, call in enumerate(sorted(self._calls, key=lambda call: call.index or 0))
-        )
+        ]
+        calls = whole_calls(found, self.finish_reason, model_id) if found else ()
         reason = {"function_call": "tool_calls"}.get(self.finish_reason, self.finish_reason)
         usage = self.usage or _Usage()
         cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
@@ -253,6 +266,13 @@ class _Told:
             calls,
             tuple(self._logprobs),
         )
+
+
+def _text(content: str | list[_Part]) -> str:
+    """The visible text; a part of another type is a thought."""
+    if isinstance(content, str):
+        return content
+    return "".join(part.text or "" for part in content if part.type == "text")
 
 
 def _message(message: Message) -> dict[str, Any]:

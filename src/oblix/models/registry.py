@@ -46,8 +46,8 @@ def _cloud(name: str, endpoint: str, key_env: str, prices: str | None = None) ->
     return Provider(name, "openai", "cloud", endpoint, key_env=(key_env,), prices=prices or name)
 
 
-def _server(name: str, port: int) -> Provider:
-    return Provider(name, "openai", "edge", f"http://localhost:{port}/v1")
+def _server(name: str, port: int, *more: Capability) -> Provider:
+    return Provider(name, "openai", "edge", f"http://localhost:{port}/v1", capabilities=_CHAT | {*more})
 
 
 # Addresses and ports as each service documents them (2026-11).
@@ -93,8 +93,8 @@ PROVIDERS: dict[str, Provider] = {
         _cloud("gemini", "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", "google"),
         _cloud("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
         _server("lmstudio", 1234),
-        _server("llamacpp", 8080),
-        _server("vllm", 8000),
+        _server("llamacpp", 8080, "prefill"),
+        _server("vllm", 8000, "prefill"),
     )
 }
 

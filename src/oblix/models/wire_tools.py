@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from oblix.errors import AttemptFailed, FailureKind
-from oblix.types.messages import Tool
+from oblix.types.messages import Message, Tool, ToolCall
+from oblix.types.request import Request
+from oblix.types.spec import ModelSpec
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -74,3 +77,62 @@ def function_tools(tools: tuple[Tool, ...]) -> list[dict[str, Any]]:
         }
         for tool in tools
     ]
+
+
+def whole_calls(calls: Iterable[ToolCall], finish_reason: str, model_id: str) -> tuple[ToolCall, ...]:
+    """The tool calls, each of them whole: with a name, and with a JSON object as its arguments.
+
+    What a limit or a filter cut off is left out; the finish reason tells of it.
+
+    Raises:
+        AttemptFailed: kind `protocol`, when another is not whole. Half a call must not be made.
+    """
+    whole, is_cut = [], finish_reason in ("length", "content_filter")
+    for call in calls:
+        if call.name and _is_object(call.arguments):
+            whole.append(call)
+        elif call.name and not call.arguments.strip() and not is_cut:  # as some servers write an empty object
+            whole.append(replace(call, arguments="{}"))
+        elif not is_cut:
+            raise AttemptFailed(
+                FailureKind.PROTOCOL,
+                f"{model_id} called {call.name or 'a tool without a name'!r} with arguments that are no JSON object: "
+                f"{call.arguments[:100]!r}",
+            )
+    return tuple(whole)
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return False
+
+
+def continued(request: Request, said: str, spec: ModelSpec) -> Request:
+    """The request with the beginning of its answer as the last turn, where there is one to go on from.
+
+    Raises:
+        AttemptFailed: kind `bad_request`, when the model would begin again, or the rest could not be told from a whole.
+    """
+    if not said:
+        return request
+    why = next(
+        (
+            reason
+            for reason, applies in (
+                ("the model takes no beginning of an answer", "prefill" not in spec.capabilities),
+                ("the form of the rest depends on the whole (response_format)", request.response_format is not None),
+                ("it may be a tool call, which is whole or not at all", bool(request.tools)),
+                ("the log-probabilities of the beginning are not kept", request.logprobs > 0),
+            )
+            if applies
+        ),
+        None,
+    )
+    if why is not None:
+        raise AttemptFailed(FailureKind.BAD_REQUEST, f"{spec.id} cannot go on from where an answer broke off: {why}")
+    *before, last = request.messages
+    if last.role == "assistant":  # the caller began the answer: two turns in a row are refused by llama.cpp
+        return replace(request, messages=(*before, replace(last, content=last.text + said)))
+    return replace(request, messages=(*request.messages, Message("assistant", said)))

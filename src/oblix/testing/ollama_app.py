@@ -9,18 +9,18 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from aiohttp import ClientError, ClientSession, web
 
+from oblix.testing.ollama_loads import Loads
 from oblix.testing.ollama_options import OllamaOptions
 from oblix.testing.ollama_wire import BadRequestError, Outcome, canonical, chat_request, generate_request
 
 VERSION = "0.12.11"  # the Ollama release whose answers were taken as the model
 _TOO_LONG = "the input length exceeds the context length"
-_KEPT_LOADED = timedelta(minutes=5)  # Ollama's default keep_alive
 
 
 @dataclass
@@ -95,7 +95,7 @@ class OllamaApp:
         self.options = options
         self.engine = engine
         self._pulled = tuple(dict.fromkeys(canonical(name) for name in options.models))
-        self._used: dict[str, datetime] = {}
+        self._loads = Loads(options)
         self._sent = 0  # tokens, for die_after_tokens
 
     def routes(self) -> list[web.RouteDef]:
@@ -123,17 +123,15 @@ class OllamaApp:
         return _reply({"models": [{**self._entry(name), "modified_at": self._modified} for name in self._pulled]})
 
     async def ps(self, request: web.Request) -> web.Response:
-        """`/api/ps`: the models that were used within the last five minutes."""
-        now = datetime.now(UTC)
+        """`/api/ps`: the models in memory."""
         loaded = [
             {
                 **self._entry(name),
-                "expires_at": _stamp(used + _KEPT_LOADED),
+                "expires_at": _stamp(there.until),
                 "size_vram": 0,
-                "context_length": self.options.window,
+                "context_length": there.window,
             }
-            for name, used in self._used.items()
-            if used + _KEPT_LOADED > now
+            for name, there in self._loads.listed().items()
         ]
         return _reply({"models": loaded})
 
@@ -164,7 +162,7 @@ class OllamaApp:
         body = await _json(request)
         name = self._pulled_name(body)
         if not body.get("messages"):
-            return _reply(self._nothing_asked(name, body, _chat_piece))
+            return _reply(await self._nothing_asked(name, body, _chat_piece))
         asked = chat_request(body, self.options.max_answer)
         await self._fit(body, asked)
         return await self._answer(request, body, _Dialect("/v1/chat/completions", asked, _chat_piece))
@@ -174,15 +172,16 @@ class OllamaApp:
         body = await _json(request)
         name = self._pulled_name(body)
         if not body.get("prompt"):
-            return _reply(self._nothing_asked(name, body, _generate_piece))
+            return _reply(await self._nothing_asked(name, body, _generate_piece))
         asked = generate_request(body, self.options.max_answer)
         await self._fit(body, asked)
         path = "/v1/completions" if body.get("raw") else "/v1/chat/completions"
         return await self._answer(request, body, _Dialect(path, asked, _generate_piece))
 
     async def _answer(self, request: web.Request, body: dict[str, Any], dialect: _Dialect) -> web.StreamResponse:
-        self._used[canonical(body["model"])] = datetime.now(UTC)
-        started, outcome, streamed = time.monotonic_ns(), Outcome(), body.get("stream", True)
+        name, started = canonical(body["model"]), time.monotonic_ns()
+        load_ns = time.monotonic_ns() - started if await self._loads.bring(name, body) else 0
+        outcome, streamed = Outcome(), body.get("stream", True)
         lines: web.StreamResponse | None = None
         async for chunk in self.engine.stream(dialect.path, dialect.body):
             told = len(outcome.logprobs)
@@ -198,7 +197,8 @@ class OllamaApp:
         last = {**_head(body), **dialect.piece("" if streamed else "".join(outcome.text))}
         if outcome.calls and "message" in last:
             last["message"]["tool_calls"] = outcome.tool_calls()
-        last |= outcome.closing(time.monotonic_ns() - started, load_ns=0)
+        last |= outcome.closing(time.monotonic_ns() - started, load_ns)
+        self._loads.used(name, body)
         if not streamed:
             return _reply({**last, **_logprobs(outcome.logprobs)})
         lines = lines or await _open_stream(request)
@@ -220,7 +220,7 @@ class OllamaApp:
         turns = asked["messages"]
         while await self._count(turns) >= window:
             oldest = next((at for at, turn in enumerate(turns[:-1]) if turn["role"] != "system"), None)
-            if oldest is None or body.get("truncate", True) is False:
+            if oldest is None or not (body.get("truncate", True) or self.options.cuts_prompts):
                 raise BadRequestError(_TOO_LONG)
             del turns[oldest]
 
@@ -236,15 +236,15 @@ class OllamaApp:
             raise BadRequestError(f"model '{name}' not found", status=404)
         return name
 
-    def _nothing_asked(
+    async def _nothing_asked(
         self, name: str, body: Mapping[str, Any], piece: Callable[[str], dict[str, Any]]
     ) -> dict[str, Any]:
         """An empty prompt loads the model, and with `keep_alive` 0 unloads it."""
         unload = body.get("keep_alive") in (0, "0", "0s")
         if unload:
-            self._used.pop(canonical(name), None)
+            self._loads.drop(canonical(name))
         else:
-            self._used[canonical(name)] = datetime.now(UTC)
+            await self._loads.bring(canonical(name), body)
         reason = "unload" if unload else "load"
         return {"model": name, "created_at": _stamp(), **piece(""), "done": True, "done_reason": reason}
 

@@ -19,6 +19,9 @@ class OllamaOptions:
         window: Tokens that prompt and answer may have together; a request's `num_ctx` can only make it smaller.
         max_answer: The server's own cap on the tokens of an answer; a request's `num_predict` can only make it smaller.
         die_after_tokens: Kill this process, for real, once it has sent so many tokens of an answer.
+        load_seconds: How long it takes to bring a model into memory: at first, after its `keep_alive`, and for another window.
+        cuts_prompts: Leave out the oldest turns of a prompt that does not fit, whatever `truncate` says, as Ollama did before it knew
+            that field.
     """
 
     weights: Path
@@ -31,6 +34,8 @@ class OllamaOptions:
     window: int = 4096
     max_answer: int | None = None
     die_after_tokens: int | None = None
+    load_seconds: float = 0.0
+    cuts_prompts: bool = False
 
     def arguments(self) -> list[str]:
         """The command line that says the same."""
@@ -43,8 +48,10 @@ class OllamaOptions:
             "--window": self.window,
             "--max-answer": self.max_answer,
             "--die-after-tokens": self.die_after_tokens,
+            "--load-seconds": self.load_seconds,
         }
         flags = [f"{name}={value}" for name, value in given.items() if value is not None]
+        flags += ["--cuts-prompts"] if self.cuts_prompts else []
         return [*flags, *(f"--model={name}" for name in self.models)]
 
     @classmethod
@@ -60,5 +67,7 @@ class OllamaOptions:
         parser.add_argument("--window", type=int, default=4096, help="tokens of prompt and answer together")
         parser.add_argument("--max-answer", type=int, help="tokens of an answer at most")
         parser.add_argument("--die-after-tokens", type=int, help="SIGKILL this process after so many tokens")
+        parser.add_argument("--load-seconds", type=float, default=0.0, help="how long a model is brought into memory")
+        parser.add_argument("--cuts-prompts", action="store_true", help="whatever a request says, as old servers do")
         given = vars(parser.parse_args(arguments))
         return cls(**{**given, "models": tuple(given["models"] or ("llama2",))})
