@@ -211,3 +211,17 @@ def test_what_may_have_been_billed_is_told_of_every_attempt() -> None:
         }
 
     run(main())
+
+
+def test_a_prompt_that_became_poison_after_its_decision_is_not_sent_to_the_engine() -> None:
+    async def main() -> None:
+        engine = edge([Wait(3.0), CRASH], name="vllm:engine")
+        slow = cloud([Wait(5.0), Fail("protocol")], name="openai:slow")
+        client = client_with(engine, slow)
+        first = [client.execute("poison", model_id="vllm:engine") for _ in range(2)]
+        late = client.execute("poison", model_id="openai:slow", fallback=True)
+        found = await asyncio.gather(*first, late, return_exceptions=True)
+        assert len(engine.requests) == 2
+        assert "crashed it twice" in str(found[-1])
+
+    run(main())

@@ -307,3 +307,20 @@ def test_opening_the_file_is_done_once_for_all_that_wait(file: Path, monkeypatch
     run(main())
     assert opened == [file]
     assert len(rows(file, "outcome")) >= 20
+
+
+def test_a_file_that_could_not_be_opened_is_tried_again_after_a_minute(tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where a folder should be")
+
+    async def main() -> None:
+        client = client_with(edge(), store=blocked / "oblix.db")
+        await client.execute("one")
+        await asyncio.to_thread(blocked.unlink)
+        await client.execute("two")
+        await asyncio.sleep(60.0)
+        await client.execute("three")
+        await client.shutdown()
+
+    run(main())
+    assert len(rows(blocked / "oblix.db", "decision")) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -60,6 +60,7 @@ class Hall:
     hands: Hands = field(default_factory=Hands)
     prices: PriceBook = field(default_factory=PriceBook)
     surroundings: ClientSurroundings = field(init=False)
+    wall: Callable[[], float] = time.time  # seconds since the epoch; a simulation brings its own
     hooked: int = 0
     _replaced: list[Model] = field(default_factory=list)
 
@@ -95,7 +96,7 @@ class Hall:
             await asyncio.to_thread(self.prices.wait, BUDGET_WAIT)
         reports = await self.panel.ask(prompt=request.prompt, request=request, session_id=request.session_id)
         facts = assemble(
-            request, self.models.values(), reports, self.hands, self.prices, now=time.time(), clock=loop_time()
+            request, self.models.values(), reports, self.hands, self.prices, now=self.wall(), clock=loop_time()
         )
         return Thought(decide(facts, preset(request.policy) if request.policy else self.policy), facts)
 
@@ -166,14 +167,14 @@ class Hall:
         error: OblixError | None = None,
     ) -> None:
         """The outcome is written down, whatever it is."""
-        self.recorder.ended(decision, journey.attempts, metrics=metrics, error=error)
+        self.recorder.ended(decision, journey.attempts, at=self.wall(), metrics=metrics, error=error)
         journey.on(Event.SETTLE)
 
     async def _reply(self, request: Request, decision: Decision, journey: Journey, asked_at: float) -> Reply:
         end, model_id, deadline = journey.end, journey.answered_by, journey.deadline
         assert end is not None
         assert model_id is not None
-        now, wall = loop_time(), time.time()
+        now, wall = loop_time(), self.wall()
         if not self.prices.is_settled():
             left = PRICE_WAIT if deadline is None else min(PRICE_WAIT, deadline - now)
             if left > 0:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 # Seconds until an outcome is written: some dozens share a transaction under load (2 µs each instead of 25), and nobody who looks the
 # answer up notices. Only a program that is killed this soon after an answer loses the row; its decision is kept in any case.
 SOON = 0.02
+TRY_AGAIN = 60.0  # seconds after which a file that could not be opened is tried again: a disk may have room by then
 _log = logging.getLogger("oblix.storage")
 
 
@@ -48,7 +48,7 @@ class Recorder:
     def __init__(self, store: str | Path | None) -> None:
         self._store = store
         self._log: DecisionLog | None = None
-        self._broken = False
+        self._closed_until = float("-inf")
         self._told = ""
         self._ended: list[_Ended] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -67,11 +67,15 @@ class Recorder:
         decision: Decision,
         attempts: Sequence[Attempt],
         *,
+        at: float,
         metrics: Mapping[str, Any] | None = None,
         error: OblixError | None = None,
     ) -> None:
-        """What became of it. Waits for nothing: it is written beside the path, with what else ends within `SOON`."""
-        self._ended.append(_Ended(decision.id, time.time(), attempts, metrics, error))
+        """What became of it, `at` seconds since the epoch.
+
+        Waits for nothing: it is written beside the path, with what else ends within `SOON`.
+        """
+        self._ended.append(_Ended(decision.id, at, attempts, metrics, error))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SOON, self._start_writing)
 
@@ -103,18 +107,24 @@ class Recorder:
         return None if log is None else log.find(decision_id)
 
     async def _open(self) -> DecisionLog | None:
-        if self._log is None and not self._broken:
+        if self._log is None and self._clock() >= self._closed_until:
             if self._opening is None or self._opening.done():
                 self._opening = asyncio.get_running_loop().create_task(self._open_once())
             await asyncio.wait([self._opening])  # shared: whoever is cancelled meanwhile takes nothing from the others
         return self._log
 
+    @staticmethod
+    def _clock() -> float:
+        return asyncio.get_running_loop().time()
+
     async def _open_once(self) -> None:
         try:
             self._log = await asyncio.to_thread(_open_log, self._store)
         except ConfigurationError as error:
-            self._broken = True
-            _log.warning("decisions are not kept: %s", error.message)
+            self._closed_until = self._clock() + TRY_AGAIN
+            if error.message != self._told:
+                _log.warning("decisions are not kept: %s", error.message)
+            self._told = error.message
 
     async def _guarded(self, write: Any) -> None:
         import apsw
@@ -131,6 +141,7 @@ class Recorder:
     def abandon(self) -> None:
         """Forget a loop that was closed; what it left is written with the next."""
         self._timer = self._writer = self._opening = None
+        self._closed_until = float("-inf")  # of another clock
 
     async def close(self) -> None:
         """Write what is left, and close the file."""

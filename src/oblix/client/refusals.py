@@ -73,7 +73,12 @@ def no_route(decision: Decision, facts: Facts) -> OblixError:
 
 def all_failed(decision: Decision, attempts: Sequence[Attempt], models: Mapping[str, Model]) -> OblixError:
     """Every model of the plan was tried. Where all failed in the same way, the error is named for it."""
-    told = Counter(f"  {each.place:<5}  {each.why or each.outcome}" for each in attempts if each.outcome != "postponed")
+    asked = {each.model_id for each in attempts if each.outcome != "postponed"}
+    told = Counter(
+        f"  {each.place:<5}  {each.why or each.outcome}"
+        for each in attempts
+        if each.outcome != "postponed" or each.model_id not in asked
+    )
     lines = [f"{line} ({count} times)" if count > 1 else line for line, count in told.items()]
     excluded = [c for c in decision.candidates if c.verdict == "excluded" and c.reason.code != "explicit_model"]
     if excluded:

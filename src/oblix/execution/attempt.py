@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, cast
 
 from oblix.decision.tokens import estimate, estimate_messages
@@ -39,6 +40,7 @@ class Try:
         patience: Seconds to wait for a model that has to be loaded, because another one could answer meanwhile.
         share_until: When its first token must have come.
         load: Seconds that it waited for the model to be loaded.
+        admitted: It was let through to the model; else it goes there because nobody else is left, and has no probe to give back.
         is_hedge: It was started beside another one.
         is_beaten: It is being stopped because the other one answered first.
         pieces: The texts that it gave.
@@ -51,6 +53,7 @@ class Try:
     patience: float | None = None
     share_until: float | None = None
     load: float | None = None
+    admitted: bool = True
     is_hedge: bool = False
     is_beaten: bool = False
     pieces: list[str] = field(default_factory=list)
@@ -103,7 +106,7 @@ class Try:
 
     def abandon(self) -> None:
         """It is stopped; if it had not even begun, nobody else gives its probe back."""
-        if not self._started:
+        if not self._started and self.admitted:
             self.hands.health.left(self.model.spec, asyncio.get_running_loop().time())
 
     async def _load(self, dog: Watchdog, clock: Callable[[], float]) -> None:
@@ -120,7 +123,7 @@ class Try:
                 await within(model.load(), None if self.patience is None else self._started + self.patience)
         except TimeoutError:
             why = f"{self.model.spec.id} is being loaded; another model answers meanwhile"
-            self.hands.health.left(self.model.spec, clock(), started=self._started)
+            self.hands.health.left(self.model.spec, clock(), started=self._since)
             self._add("postponed", clock(), None, why=why, certainty="not_sent")
             raise StillLoading from None
         finally:
@@ -165,7 +168,7 @@ class Try:
                   input_tokens=used.input_tokens, output_tokens=used.output_tokens)  # fmt: skip
 
     def _failed(self, error: AttemptFailed, now: float, *, blame: bool = True) -> None:
-        spec, health, started = self.model.spec, self.hands.health, self._started
+        spec, health, started = self.model.spec, self.hands.health, self._since
         if blame:
             suspect = self._fingerprint(now, error.kind)
             health.failed(spec, error.kind, error.message, now, error.retry_after, suspect, started=started)
@@ -173,8 +176,8 @@ class Try:
             health.left(spec, now, started=started)
         meant = treatment(error.kind)
         certainty = self._certainty(error.certainty or meant.certainty)
-        may_cost = (meant.is_billable or self.pieces) and certainty != "not_sent"
-        cost = self._cost(error.tokens, None) if may_cost else 0.0
+        may_cost = meant.is_billable or self.pieces or error.certainty == "possibly_accepted"
+        cost = self._cost(error.tokens, None) if may_cost and certainty != "not_sent" else 0.0
         self._add("failed", now, error, certainty=certainty, cost_usd=cost, input_tokens=error.tokens,
                   kind=error.kind.value, why=error.message, hint=error.hint, window=error.window)  # fmt: skip
 
@@ -182,10 +185,15 @@ class Try:
         return self.hands.fingerprint(self.journey.request, now, always=kind is FailureKind.ENGINE_CRASH)
 
     def _left(self, now: float) -> None:
-        self.hands.health.left(self.model.spec, now, started=self._started)
+        self.hands.health.left(self.model.spec, now, started=self._since)
         why = "another model answered first" if self.is_beaten else "the caller left"
         self._add("cancelled", now, None, certainty=self._certainty("possibly_accepted"), cost_usd=self._cost(None, None),
                   kind=FailureKind.CANCELLED.value, why=why)  # fmt: skip
+
+    @property
+    def _since(self) -> float:
+        """What a breaker counts the news of this attempt from; those of one that was not admitted are old to it."""
+        return self._started if self.admitted else -inf
 
     def _certainty(self, otherwise: Certainty) -> Certainty:
         return otherwise if self._heard_at is None else "response_started"

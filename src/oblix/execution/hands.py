@@ -23,10 +23,16 @@ class Hands:
         price_of: What a model costs, as far as it is known.
     """
 
-    health: HealthBook = field(default_factory=HealthBook)
     chance: Callable[[], float] = random.random
+    health: HealthBook = field(init=False)
     price_of: Callable[[Model], Price | None] = lambda model: model.spec.price
     _salt: bytes = field(default_factory=lambda: os.urandom(16))
+
+    def __post_init__(self) -> None:
+        self.health = HealthBook(self._chance)
+
+    def _chance(self) -> float:
+        return self.chance()  # asked anew each time, so that it can be set later
 
     def fingerprint(self, request: Request, now: float, *, always: bool = False) -> bytes | None:
         """What tells this request from others, without telling the prompt; `None` as long as no engine has crashed, unless `always`."""

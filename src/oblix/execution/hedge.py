@@ -29,6 +29,7 @@ class Race:
     def __init__(self, first: Try, route: Route, hands: Hands) -> None:
         self.model: Model = first.model
         self._first = first
+        self.abandon = first.abandon
         self._route = route
         self._hands = hands
 

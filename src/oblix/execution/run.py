@@ -64,7 +64,7 @@ class Walk:
                     try:
                         yield reset
                     except (asyncio.CancelledError, GeneratorExit):
-                        self._hands.health.left(attempt.model.spec, _now())  # it may hold the only probe
+                        attempt.abandon()  # it may hold the only probe
                         raise
                 try:
                     async with aclosing(attempt.chunks()) as chunks:
@@ -86,18 +86,26 @@ class Walk:
     # --- who is next ---
 
     async def _next(self) -> Try | Race | None:
+        health = self._hands.health
         while self._route:
             model, may_wait = self._route.next()
-            if self._hands.health.admit(model.spec, _now()) or not may_wait:
-                return self._try(model, others_left=may_wait)
-            self._put_off(model)
-        model_again = await self._retry()
-        return None if model_again is None else self._try(model_again, others_left=False)
+            if self._is_poison_for(model):
+                self._pass_by(model, "this prompt has crashed it twice")
+                continue
+            admitted = health.admit(model.spec, _now())
+            if admitted or not may_wait:
+                return self._try(model, others_left=may_wait, admitted=admitted)
+            self._route.put_off(model)
+            self._pass_by(model, "it failed a moment ago, and is tried by one request at a time")
+        again = await self._retry()
+        if again is None or self._is_poison_for(again):  # it may have become so during the pause
+            return None
+        return self._try(again, others_left=False, admitted=health.admit(again.spec, _now()))
 
-    def _try(self, model: Model, *, others_left: bool) -> Try | Race:
+    def _try(self, model: Model, *, others_left: bool, admitted: bool) -> Try | Race:
         journey, now = self._journey, _now()
         said = "".join(journey.text) if self._on_break == "continue" else ""
-        first = Try(model, journey, self._hands, said)
+        first = Try(model, journey, self._hands, said, admitted=admitted)
         if not others_left:
             return first
         first.patience = patience(model, self._route.others(), journey, self._hands.health, now)
@@ -107,9 +115,14 @@ class Walk:
             return Race(first, self._route, self._hands)
         return first
 
-    def _put_off(self, model: Model) -> None:
-        self._route.put_off(model)
-        why = f"{model.spec.id} failed a moment ago, and is tried by one request at a time"
+    def _is_poison_for(self, model: Model) -> bool:
+        """Whether this prompt has crashed the model's engine twice; also since the decision was taken."""
+        hands, now = self._hands, _now()
+        suspect = hands.fingerprint(self._journey.request, now)
+        return suspect is not None and hands.health.of(model.spec, now, suspect).quarantined is not None
+
+    def _pass_by(self, model: Model, why: str) -> None:
+        why = f"{model.spec.id} was passed by: {why}"
         self._journey.add(Attempt(model.spec.id, model.spec.place, "postponed", why=why, certainty="not_sent"), None)
 
     async def _retry(self) -> Model | None:
@@ -134,7 +147,6 @@ class Walk:
             return None
         self._retries += 1
         await asyncio.sleep(pause)
-        self._hands.health.admit(model.spec, _now())
         return model
 
     def _pause(self, failure: AttemptFailed) -> float:
@@ -218,12 +230,9 @@ class Walk:
             raise self._stop(f"{who} (embedded models and those with prefill=True can).")
 
     def _may_follow(self, model: Model) -> bool:
-        """Whether another try on this model makes sense: a prompt that crashes an engine is not given to it a third time."""
-        hands, now = self._hands, _now()
-        suspect = hands.fingerprint(self._journey.request, now)
-        if suspect is not None and hands.health.of(model.spec, now, suspect).quarantined:
-            return False
-        return self._broken is None or self._on_break != "continue" or can_continue(model)
+        """Whether another try on this model makes sense."""
+        can = self._broken is None or self._on_break != "continue" or can_continue(model)
+        return can and not self._is_poison_for(model)
 
     def _give_up(self) -> None:
         """Nothing is left. A stream that has shown text ends in an error of its own; the rest is the caller's to tell."""
