@@ -1,4 +1,4 @@
-"""Backoff: exponential, capped, fully jittered."""
+"""Backoff: exponential, capped, half of it left to chance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_longest_delay_doubles_up_to_its_cap(attempt: int, most: float) -> N
     cap=st.floats(0.001, 60),
     share=st.floats(0, 1, exclude_max=True),
 )
-def test_chance_spreads_it_from_nothing_to_the_longest(attempt: int, base: float, cap: float, share: float) -> None:
+def test_chance_spreads_it_from_half_to_the_longest(attempt: int, base: float, cap: float, share: float) -> None:
     longest = delay(attempt, base=base, cap=cap, share=1.0)
     assert longest <= cap
-    assert delay(attempt, base=base, cap=cap, share=share) == pytest.approx(share * longest)
+    assert delay(attempt, base=base, cap=cap, share=share) == pytest.approx((1 + share) / 2 * longest)
