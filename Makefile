@@ -3,12 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEER := .venv-peer
+REFEREES := .venv-referees
+FUZZ := .venv-fuzz
+NODE := .node-referees
 SEED ?= ../shared/seed/edge-cloud-orchestration.md
 export SEED
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check seed bench format map lock clean weights
+.PHONY: help demo test check seed bench faults sim crash referees fuzz format map lock clean weights
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -33,13 +36,29 @@ $(PEER)/.ready: requirements/peer.txt
 	$(PEER)/bin/pip install --quiet --require-hashes -r requirements/peer.txt
 	@touch $@
 
+$(REFEREES)/.ready: requirements/referees.txt
+	$(PYTHON) -m venv $(REFEREES)
+	$(REFEREES)/bin/pip install --quiet --require-hashes -r requirements/referees.txt
+	@touch $@
+
+$(FUZZ)/.ready: requirements/fuzz.txt
+	$(PYTHON) -m venv $(FUZZ)
+	$(FUZZ)/bin/pip install --quiet --require-hashes -r requirements/fuzz.txt
+	@touch $@
+
+$(NODE)/.ready: tests/referees/package.json tests/referees/package-lock.json tests/referees/.npmrc
+	@mkdir -p $(NODE)
+	cp tests/referees/package.json tests/referees/package-lock.json tests/referees/.npmrc $(NODE)/
+	cd $(NODE) && npm ci --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 weights: $(VENV)/.demo  ## fetch the small model's weights (98 MB, once)
 	@$(BIN)/python -m oblix models fetch smollm2
 
 demo: $(VENV)/.demo  ## a real model answers here, and five scenes show why it ran where it did
 	@$(BIN)/python -m oblix demo
 
-test: $(VENV)/.dev $(PEER)/.ready  ## every test, the page's programs included
+test: $(VENV)/.dev $(PEER)/.ready $(REFEREES)/.ready  ## every test, the page's programs included
 	@$(BIN)/python -m oblix models fetch smollm2
 	@$(BIN)/python -m pytest $(ARGS)
 
@@ -54,6 +73,23 @@ check: $(VENV)/.dev  ## format, lint, types, import contracts, docs
 seed: $(VENV)/.dev  ## run the published page's programs, verbatim, in every condition
 	@$(BIN)/python -m oblix models fetch smollm2
 	@$(BIN)/python -m tests.seed
+
+faults: $(VENV)/.dev  ## every kind of fault at every moment, against the real client (N=10000)
+	@$(BIN)/python -m tests.faults --requests $(or $(N),10000) $(ARGS)
+
+sim: $(VENV)/.dev  ## the real client in simulated worlds, each from one seed (SEEDS=10000)
+	@$(BIN)/python -m tests.sim --seeds $(or $(SEEDS),10000) $(ARGS)
+
+crash: $(VENV)/.dev  ## kill the embedded engine at random tokens (N=100)
+	@$(BIN)/python -m oblix models fetch smollm2
+	@$(BIN)/python -m tests.crash $(or $(N),100)
+
+referees: $(VENV)/.dev $(REFEREES)/.ready $(NODE)/.ready  ## llmock grades the client, aimock puts chaos before a real model
+	@$(BIN)/python -m oblix models fetch smollm2
+	@$(BIN)/python -m tests.referees
+
+fuzz: $(VENV)/.dev $(FUZZ)/.ready  ## feed mutated inputs to each decoder and reader (N=1000000)
+	@$(BIN)/python -m tests.fuzz --runs $(or $(N),1000000)
 
 bench: $(VENV)/.dev  ## overhead against bare aiohttp and the openai SDK, in one run
 	@$(BIN)/python -m bench
@@ -71,4 +107,4 @@ lock: | $(BIN)/python  ## resolve the requirements again and write the lock file
 	rm -rf .venv-lock
 
 clean:  ## remove the environments and caches
-	rm -rf $(VENV) $(PEER) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEER) $(REFEREES) $(FUZZ) $(NODE) .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

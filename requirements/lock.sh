@@ -6,3 +6,5 @@ compile="$1 --quiet --generate-hashes --allow-unsafe --strip-extras --no-header 
 $compile --extra embedded --output-file requirements/demo.txt pyproject.toml requirements/build.in
 $compile --extra embedded --output-file requirements/dev.txt pyproject.toml requirements/dev.in
 $compile --output-file requirements/peer.txt requirements/peer.in
+$compile --output-file requirements/referees.txt requirements/referees.in
+$compile --output-file requirements/fuzz.txt requirements/fuzz.in
