@@ -150,3 +150,8 @@ def test_a_reader_who_leaves_has_freed_the_model_when_aclose_returns(asked: int)
         assert [attempt.outcome for attempt in walked.journey.attempts] == ["cancelled"]
 
     run(main())
+
+
+def test_a_model_that_cancels_itself_ends_no_race() -> None:
+    walked = race(ScriptedModel("x:a", [Wait(2), asyncio.CancelledError()]), ScriptedModel("x:b", [Wait(3), "whole"]))
+    assert walked.text == "whole"

@@ -25,8 +25,7 @@ def now() -> float:
 async def barked(dog: Watchdog, wait: Coroutine[object, object, object]) -> tuple[FailureKind | None, float]:
     """How one wait under the watchdog ended, and when."""
     try:
-        with dog:
-            await wait
+        await dog.watch(wait)
     except AttemptFailed as failed:
         return failed.kind, now()
     return None, now()
@@ -70,8 +69,7 @@ def test_a_timeout_says_what_did_not_come(phase: str, words: str) -> None:
     async def main() -> None:
         dog = Watchdog(LIMITS, None)
         dog.reached(phase)
-        with dog:
-            await asyncio.sleep(1000)
+        await dog.watch(asyncio.sleep(1000))
 
     with pytest.raises(AttemptFailed, match=words):
         run(main())
@@ -115,8 +113,7 @@ def test_what_happens_between_two_waits_is_nobodys_silence() -> None:
         dog = Watchdog(LIMITS, None)
         dog.reached("idle")
         for _ in range(3):
-            with dog:
-                await asyncio.sleep(1.0)
+            await dog.watch(asyncio.sleep(1.0))
             await asyncio.sleep(500.0)
         dog.stop()
         return now()
@@ -127,8 +124,7 @@ def test_what_happens_between_two_waits_is_nobodys_silence() -> None:
 def test_the_deadline_counts_what_the_consumer_takes_but_strikes_in_a_wait_only() -> None:
     async def main() -> tuple[FailureKind | None, float]:
         dog = Watchdog(LIMITS, 10.0)
-        with dog:
-            await asyncio.sleep(1.0)
+        await dog.watch(asyncio.sleep(1.0))
         await asyncio.sleep(100.0)
         return await barked(dog, asyncio.sleep(1.0))
 
@@ -193,8 +189,7 @@ def test_a_caller_that_went_on_after_a_cancellation_still_gets_timeouts() -> Non
 def test_a_stopped_watchdog_leaves_no_timer() -> None:
     async def main() -> float:
         dog = Watchdog(LIMITS, None)
-        with dog:
-            await asyncio.sleep(0.5)
+        await dog.watch(asyncio.sleep(0.5))
         dog.stop()
         await asyncio.sleep(100)
         return now()

@@ -331,3 +331,50 @@ def test_a_slow_reader_does_not_make_a_model_look_slow() -> None:
         return hands.health.limits(model.spec, 3).idle
 
     assert run(main()) == 5.0, "the lowest bound of the idle limit of a cloud model"
+
+
+class Clinging(ScriptedModel):
+    """A provider whose clean-up waits whenever it is cancelled."""
+
+    async def stream(self, request: Request, call: Call) -> AsyncGenerator[Chunk]:
+        self.open += 1
+        try:
+            yield Delta("a")
+            await asyncio.sleep(1e6)
+        finally:
+            try:
+                await asyncio.sleep(1e6)
+            finally:
+                self.open -= 1
+
+
+def test_a_model_that_clings_holds_up_no_caller_who_leaves() -> None:
+    model = Clinging("x:a")
+
+    async def main() -> None:
+        task = asyncio.create_task(go(model))
+        await asyncio.sleep(7.0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert asyncio.get_running_loop().time() <= 7.0 + 2 * CLEAN_UP
+        assert model.open == 0
+
+    run(main())
+
+
+def test_a_timeout_around_a_call_stays_a_timeout_though_the_model_clings() -> None:
+    """Our further cancellations are taken back: whoever counts them would take them for somebody else's."""
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(5.0):
+                await go(Clinging("x:a"))
+
+    run(main())
+
+
+def test_a_model_that_cancels_itself_is_an_attempt_that_failed() -> None:
+    walked = run(go(ScriptedModel("x:a", [asyncio.CancelledError()]), ScriptedModel("x:b", "whole")))
+    assert walked.text == "whole"
+    assert walked.outcomes == [("x:a", "failed", "internal"), ("x:b", "ok", None)]

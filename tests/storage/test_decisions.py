@@ -325,3 +325,21 @@ def test_a_disk_that_is_full_is_an_error_of_its_own_and_loses_nothing_that_was_w
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.splitlines()[0] in ("FullError", "IOError")
     assert ran.stdout.splitlines()[1] == "({'id': '01A'}, None) ({'id': '01C'}, None)"
+
+
+def test_a_log_that_is_closed_while_a_row_waits_for_its_turn_is_opened_again_for_it(
+    path: Path, log: DecisionLog
+) -> None:
+    other = apsw.Connection(str(path))
+    other.execute("BEGIN IMMEDIATE")
+
+    async def main() -> None:
+        writing = asyncio.create_task(log.write_decision("01A", 1.0, {"id": "01A"}, {"now": 1.0}))
+        await asyncio.sleep(0.02)
+        await asyncio.to_thread(log.close)
+        other.execute("ROLLBACK")
+        await writing
+
+    asyncio.run(main())
+    other.close()
+    assert log.find("01A") == ({"id": "01A"}, None)

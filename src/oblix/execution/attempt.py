@@ -81,8 +81,7 @@ class Try:
                 await self._load(dog, clock)
             stream = self.model.stream(journey.request, Call(dog, limits.connect, self.said))
             while not ended:
-                with dog:
-                    chunk = await anext(stream, None)
+                chunk = await dog.watch(anext(stream, None))
                 ended = self._take(chunk, dog, clock())
                 yield chunk  # type: ignore[misc]  # `_take` raises where there is none
         except AttemptFailed as error:
@@ -119,8 +118,8 @@ class Try:
         dog.reached("load")
         teller = asyncio.get_running_loop().call_later(NEWSWORTHY, self._tell_of_load)
         try:
-            with dog:
-                await within(model.load(), None if self.patience is None else self._started + self.patience)
+            until = None if self.patience is None else self._started + self.patience
+            await dog.watch(within(model.load(), until))
         except TimeoutError:
             why = f"{self.model.spec.id} is being loaded; another model answers meanwhile"
             self.hands.health.left(self.model.spec, clock(), started=self._since)

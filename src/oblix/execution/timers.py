@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
+import types
+from collections.abc import Awaitable, Generator
+from typing import Any, TypeVar
 
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.execution.latency import Limits
 
+T = TypeVar("T")
 AGAIN = 0.1  # seconds that a model may take to clean up when its time is over
 
 
 class Watchdog:
-    """Guards the waits of one attempt: `with watchdog: await next_chunk`.
+    """Guards the waits of one attempt: `await watchdog.watch(next_chunk)`.
 
     Only the wait is guarded, never what the consumer does between two chunks. One timer serves all waits and phases: it never waits
     longer than the shortest phase, and when it fires too early it is set anew, so that neither a wait nor a phase costs a timer.
@@ -56,30 +59,67 @@ class Watchdog:
         """The present phase."""
         return self._phase
 
-    def __enter__(self) -> None:
+    @types.coroutine
+    def watch(self, work: Awaitable[T]) -> Generator[Any, Any, T]:
+        """What `work` gives, if it is not silent for too long. Only this wait is timed, not what the caller does between two.
+
+        A cancelled wait whose clean-up waits in turn is cancelled again every `AGAIN` seconds, whoever cancelled it: `work` is a
+        provider's, maybe a user's own, and a deadline or a Ctrl-C must not depend on its manners.
+
+        Raises:
+            AttemptFailed: It was silent for too long, or ended itself with a cancellation that nobody had asked for.
+        """
         self._task = asyncio.current_task()
         assert self._task is not None
         self._cancellations = self._task.cancelling()  # above 0 in a task that was cancelled and went on
         self._since = self._time()
         if self._timer is None:
             self._set()
+        steps: Any = work.__await__()
+        try:
+            waits_for = steps.send(None)
+            while True:
+                try:
+                    got = yield waits_for
+                except GeneratorExit:
+                    steps.close()
+                    raise
+                except BaseException as error:  # noqa: BLE001  handed on to where it is awaited
+                    waits_for = steps.throw(error)
+                    self._insist()
+                else:
+                    waits_for = steps.send(got)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        except asyncio.CancelledError:
+            failure = self._explain()
+            if failure is None:
+                raise
+            raise failure from None
+        finally:
+            self._settle()
+            self._task = self._expired = None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        task, self._task = self._task, None
-        if self._expired is None:
-            return
-        expired, self._expired = self._expired, None
-        assert task is not None
-        self.stop()  # the next wait sets the timer anew
-        left = task.cancelling()
+    def _explain(self) -> AttemptFailed | None:
+        """Whose the cancellation is that has just ended a wait; `None` when it is the caller's, and goes on."""
+        assert self._task is not None
+        expired, left = self._expired, self._settle()
+        if expired is not None:
+            return AttemptFailed(expired, self._words(expired)) if left <= self._cancellations else None
+        if left == 0:
+            return AttemptFailed(FailureKind.INTERNAL, "the model ended its answer with a cancellation of its own")
+        return None
+
+    def _settle(self) -> int:
+        """Take our own cancellations back; gives how many others' there are."""
+        assert self._task is not None
+        left = self._task.cancelling()
+        if self._barks:
+            self.stop()  # the next wait sets the timer anew
         for _ in range(self._barks):
-            left = task.uncancel()
+            left = self._task.uncancel()
         self._barks = 0
-        # Our own cancellations become an error; somebody else's, arriving at the same moment, goes on.
-        if left <= self._cancellations and kind is asyncio.CancelledError:
-            raise AttemptFailed(expired, self._words(expired))
+        return left
 
     def stop(self) -> None:
         """No more waits."""
@@ -112,11 +152,15 @@ class Watchdog:
         self._bark()
 
     def _bark(self) -> None:
-        """Cancel the wait, and again for as long as its clean-up hangs."""
-        if self._task is not None and self._expired is not None:
+        self._timer = None
+        if self._task is not None:
             self._barks += 1
             self._task.cancel()
-            self._timer = self._loop.call_later(AGAIN, self._bark)
+
+    def _insist(self) -> None:
+        """What was cancelled waits for something else instead of ending."""
+        self.stop()
+        self._timer = self._loop.call_later(AGAIN, self._bark)
 
     def _words(self, kind: FailureKind) -> str:
         if kind is FailureKind.TIMEOUT_TOTAL:

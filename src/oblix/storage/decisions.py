@@ -69,17 +69,17 @@ class DecisionLog:
     async def _insert(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         import apsw
 
-        if self._db is None:
-            await asyncio.to_thread(self.open)
-        assert self._db is not None
         waited = 0.0
         while True:
+            if (db := self._db) is None:  # also when it was closed while we waited for our turn
+                await asyncio.to_thread(self.open)
+                continue
             try:
                 if len(rows) == 1:
-                    self._db.execute(statement, rows[0])
+                    db.execute(statement, rows[0])
                 else:
-                    with self._db:
-                        self._db.executemany(statement, rows)
+                    with db:
+                        db.executemany(statement, rows)
                 break
             except apsw.BusyError:
                 if waited >= PATIENCE:
