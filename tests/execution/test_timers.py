@@ -237,3 +237,29 @@ def test_the_deadline_is_one_for_all_attempts() -> None:
     assert walked.at == 130.0
     assert [attempt.total for attempt in walked.journey.attempts] == [60.0, 55.0, 15.0]
     assert walked.outcomes[-1] == ("openai:c", "failed", "timeout_total")
+
+
+@pytest.mark.parametrize("trouble", ["an error", "a time-out of its own"])
+def test_a_model_that_goes_on_after_its_own_trouble_is_left_alone(trouble: str) -> None:
+    """Errors and time-outs arrive by the same way as a cancellation; only that one must be obeyed."""
+
+    async def work() -> str:
+        try:
+            if trouble == "an error":
+                future = asyncio.get_running_loop().create_future()
+                asyncio.get_running_loop().call_later(0.5, future.set_exception, ConnectionRefusedError())
+                await future
+            async with asyncio.timeout(0.5):
+                await asyncio.sleep(100)
+        except (ConnectionRefusedError, TimeoutError):
+            await asyncio.sleep(1.0)
+        return "done"
+
+    async def main() -> tuple[str, float]:
+        dog = Watchdog(LIMITS, None)
+        try:
+            return await dog.watch(work()), now()
+        finally:
+            dog.stop()
+
+    assert run(main()) == ("done", 1.5)

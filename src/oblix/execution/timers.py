@@ -86,7 +86,8 @@ class Watchdog:
                     raise
                 except BaseException as error:  # noqa: BLE001  handed on to where it is awaited
                     waits_for = steps.throw(error)
-                    self._insist()
+                    if self._is_cancelled():  # a time-out of its own has taken its cancellation back by now
+                        self._insist()
                 else:
                     waits_for = steps.send(got)
         except StopIteration as done:
@@ -152,15 +153,22 @@ class Watchdog:
         self._bark()
 
     def _bark(self) -> None:
-        self._timer = None
-        if self._task is not None:
-            self._barks += 1
-            self._task.cancel()
+        assert self._task is not None
+        self._barks += 1
+        self._task.cancel()
 
     def _insist(self) -> None:
         """What was cancelled waits for something else instead of ending."""
         self.stop()
-        self._timer = self._loop.call_later(AGAIN, self._bark)
+        self._timer = self._loop.call_later(AGAIN, self._bark_again)
+
+    def _bark_again(self) -> None:
+        self._timer = None
+        if self._task is not None and self._is_cancelled():
+            self._bark()
+
+    def _is_cancelled(self) -> bool:
+        return self._task is not None and self._task.cancelling() > self._cancellations
 
     def _words(self, kind: FailureKind) -> str:
         if kind is FailureKind.TIMEOUT_TOTAL:
