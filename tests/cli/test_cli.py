@@ -143,7 +143,9 @@ def test_ask_and_why(home_with_model: Path) -> None:
     done = run(home_with_model, "What is the capital of France?", "--max-tokens", "8")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
-    assert done.stderr in ("", "[the answer was cut off at its limit; --max-tokens sets it]\n")
+    notes = set(done.stderr.splitlines())
+    # The first comes on a machine that is busy enough to load for more than a second.
+    assert notes <= {"[embedded:smollm2 is being loaded]", "[the answer was cut off at its limit; --max-tokens sets it]"}
     why = run(home_with_model, "why")
     assert why.stdout.startswith("embedded:smollm2 (edge) answered: ")
     record = json.loads(run(home_with_model, "why", "--json").stdout)
