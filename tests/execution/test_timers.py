@@ -263,3 +263,46 @@ def test_a_model_that_goes_on_after_its_own_trouble_is_left_alone(trouble: str) 
             dog.stop()
 
     assert run(main()) == ("done", 1.5)
+
+
+def test_a_model_that_swallows_a_cancellation_is_still_timed() -> None:
+    async def stubborn() -> str:
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.05)
+        return "I stay"
+
+    async def main() -> tuple[list[object], float]:
+        dog = Watchdog(LIMITS, None)
+        seen: list[object] = []
+
+        async def work() -> None:
+            seen.append(await dog.watch(stubborn()))
+            seen.append((await barked(dog, asyncio.sleep(1000)))[0])
+
+        task = asyncio.create_task(work())
+        await asyncio.sleep(1.0)
+        task.cancel()
+        await asyncio.wait([task])
+        return seen, now()
+
+    assert run(main()) == (["I stay", FailureKind.TIMEOUT_FIRST_TOKEN], 6.05)
+
+
+def test_no_cancellation_of_ours_is_left_over_for_the_caller() -> None:
+    async def clinging() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(0.1)  # as long as we wait before we insist: both happen in one step
+
+    async def main() -> None:
+        for number in range(300):
+            dog = Watchdog(Limits(1.0, 1.0, 0.01 + number / 3000, 1.0), None)
+            assert (await barked(dog, clinging()))[0] is FailureKind.TIMEOUT_FIRST_TOKEN
+            dog.stop()
+            await asyncio.sleep(0)
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+    run(main())

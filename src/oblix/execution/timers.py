@@ -42,6 +42,7 @@ class Watchdog:
         self._timer: asyncio.TimerHandle | None = None
         self._expired: FailureKind | None = None
         self._barks = 0
+        self._is_insisting = False
 
     def reached(self, phase: str) -> None:
         """Enter a phase; its silence is counted from now."""
@@ -115,8 +116,9 @@ class Watchdog:
         """Take our own cancellations back; gives how many others' there are."""
         assert self._task is not None
         left = self._task.cancelling()
-        if self._barks:
+        if self._barks or self._is_insisting:
             self.stop()  # the next wait sets the timer anew
+            self._is_insisting = False
         for _ in range(self._barks):
             left = self._task.uncancel()
         self._barks = 0
@@ -160,12 +162,15 @@ class Watchdog:
     def _insist(self) -> None:
         """What was cancelled waits for something else instead of ending."""
         self.stop()
+        self._is_insisting = True
         self._timer = self._loop.call_later(AGAIN, self._bark_again)
 
     def _bark_again(self) -> None:
         self._timer = None
-        if self._task is not None and self._is_cancelled():
+        if self._is_cancelled():
             self._bark()
+        else:  # it was taken back meanwhile
+            self._set()
 
     def _is_cancelled(self) -> bool:
         return self._task is not None and self._task.cancelling() > self._cancellations
