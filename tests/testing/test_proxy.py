@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
-from oblix.testing.proxy import PIECE, QUEUED, Line, TcpProxy
+from oblix.testing import run
+from oblix.testing.proxy import PIECE, QUEUED, Line, Passage, TcpProxy, _Way
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 GUARD = 10.0  # seconds; only against hanging
@@ -85,22 +87,18 @@ def test_a_delayed_direction_is_overtaken_by_one_that_is_not() -> None:
 
 
 def test_delayed_pieces_overlap_so_that_the_throughput_stays() -> None:
-    async def main() -> None:
-        async with between() as proxy:
-            proxy.up = Line(delay=0.2)
-            reader, writer = await dial(proxy)
-            loop = asyncio.get_running_loop()
-            started = loop.time()
-            for number in range(QUEUED):
-                writer.write(b"%02d" % number)
-                await asyncio.sleep(0.001)
-            got = await reader.readexactly(2 * QUEUED)
-            writer.close()
-            assert got == b"".join(b"%02d" % number for number in range(QUEUED))
-            # One after the other they would need 3.2 s; the bound is half of that, far from both.
-            assert 0.2 <= loop.time() - started < 0.2 * QUEUED / 2
+    async def main() -> list[tuple[float, bytes]]:
+        reader, queue = asyncio.StreamReader(), asyncio.Queue[tuple[float, bytes]]()
+        way = _Way("up", lambda: Line(delay=5.0), Passage(), random.Random(0), keep=0)
+        reading = asyncio.create_task(way.read(reader, queue))
+        for piece in (b"1", b"2"):
+            reader.feed_data(piece)
+            await asyncio.sleep(1.0)
+        reader.feed_eof()
+        await reading
+        return [queue.get_nowait() for _ in range(queue.qsize())]
 
-    asyncio.run(main())
+    assert run(main()) == [(5.0, b"1"), (6.0, b"2"), (7.0, b"")]
 
 
 def test_jitter_keeps_the_order_and_is_drawn_from_the_seed() -> None:

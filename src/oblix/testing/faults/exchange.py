@@ -7,6 +7,7 @@ import gzip
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, Protocol
@@ -243,7 +244,8 @@ class Exchange:
 
     def half_close(self) -> None:
         """No more bytes from here (FIN), while the connection still takes the peer's."""
-        self._line.transport.write_eof()
+        with suppress(OSError):  # the peer may have left
+            self._line.transport.write_eof()
 
     def reset(self) -> None:
         """A hard end (RST), as after a crash or by a firewall."""
