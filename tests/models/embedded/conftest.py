@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from oblix.errors import AttemptFailed
 from oblix.models.base import Call
 from oblix.models.embedded import EmbeddedModel, weights
 from oblix.types.chunk import Chunk, Delta, End, Progress
@@ -20,6 +22,16 @@ from oblix.types.request import Request
 from oblix.types.spec import ModelSpec
 
 _numbers = itertools.count(1)
+
+# Stands before the real engine on the child's path, and makes room for it between its first and its last lines.
+_ENGINE_STAND_IN = """
+import os, sys
+{first}
+sys.path.remove(os.path.dirname(__file__))
+del sys.modules["xllamacpp"]
+import xllamacpp
+{last}
+"""
 
 
 @dataclass
@@ -73,11 +85,42 @@ class Bench:
         messages = wishes.pop("messages", (Message("user", prompt),))
         return Request(f"r{next(_numbers)}", messages, **{"max_tokens": 8, **wishes})
 
-    async def answer(self, model: EmbeddedModel, request: Request | None = None) -> Told:
-        phases = Phases()
+    def endless(self, tokens: int = 1900) -> Request:
+        """An answer that ends at its limit, and not before."""
+        return self.request("Write a long story.", max_tokens=tokens, provider_options={"ignore_eos": True})
+
+    async def answer(
+        self, model: EmbeddedModel, request: Request | None = None, *, said: str = "", phases: Phases | None = None
+    ) -> Told:
+        phases = phases or Phases()
         async with asyncio.timeout(120):
-            chunks = [chunk async for chunk in model.stream(request or self.request(), Call(phases))]
+            call = Call(phases, said=said)
+            chunks = [chunk async for chunk in model.stream(request or self.request(), call)]
         return Told(chunks, phases.seen)
+
+    async def failure(self, model: EmbeddedModel, request: Request | None = None, *, said: str = "") -> AttemptFailed:
+        """What an attempt failed with."""
+        with pytest.raises(AttemptFailed) as failed:
+            await self.answer(model, request, said=said)
+        return failed.value
+
+    def failure_of(self, path: str | Path) -> AttemptFailed:
+        """What a fresh model of these weights fails with."""
+
+        async def run() -> AttemptFailed:
+            async with self.open(path) as model:
+                return await self.failure(model)
+
+        return asyncio.run(run())
+
+    @asynccontextmanager
+    async def open(self, name: str | Path | None = None, **settings: Any) -> AsyncIterator[EmbeddedModel]:
+        """A model that is closed whatever happens."""
+        model = self.model(name, **settings)
+        try:
+            yield model
+        finally:
+            await model.close()
 
     def call(self) -> Call:
         return Call(Phases())
@@ -105,6 +148,19 @@ async def wait_gone(pid: int) -> None:
 def gone() -> Callable[[int], Any]:
     """An awaitable that ends when a process does."""
     return wait_gone
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have the child run some lines when it imports the engine, before it gets the real one and after."""
+
+    def put(first: str = "", last: str = "") -> None:
+        folder = tmp_path / "stand_in"
+        folder.mkdir(exist_ok=True)
+        (folder / "xllamacpp.py").write_text(_ENGINE_STAND_IN.format(first=first, last=last))
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+
+    return put
 
 
 @pytest.fixture(scope="session")

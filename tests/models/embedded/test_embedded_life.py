@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -176,102 +174,6 @@ def test_one_who_waits_for_a_slot_may_leave(bench: Bench) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
-def test_a_crash_fails_the_attempt_and_the_next_request_starts_anew(bench: Bench, number: signal.Signals) -> None:
-    async def run() -> tuple[AttemptFailed, int, int]:
-        model = bench.model(window=2048)
-        try:
-            stream = model.stream(bench.request("Write.", max_tokens=1900, provider_options=ENDLESS), bench.call())
-            await anext(stream)
-            first = bench.pid(model)
-            os.kill(first, number)
-            with pytest.raises(AttemptFailed) as failed:
-                await asyncio.wait_for(drain(stream), 30)
-            assert model.state().loaded is False
-            assert model.state().processes == frozenset()
-            assert (await bench.answer(model)).end
-            return failed.value, first, bench.pid(model)
-        finally:
-            await model.close()
-
-    failed, first, second = asyncio.run(run())
-    assert failed.kind is FailureKind.ENGINE_CRASH
-    assert number.name in failed.message
-    assert failed.hint
-    assert first != second
-
-
-def test_a_crash_wakes_those_who_wait_and_they_are_answered_by_the_next_engine(bench: Bench) -> None:
-    async def run() -> None:
-        model = bench.model(window=2048)
-        stream = model.stream(bench.request("Write.", max_tokens=1900, provider_options=ENDLESS), bench.call())
-        try:
-            await anext(stream)
-            waiting = [asyncio.create_task(bench.answer(model)) for _ in range(3)]
-            await asyncio.sleep(0.05)
-            os.kill(bench.pid(model), signal.SIGKILL)
-            with pytest.raises(AttemptFailed):
-                await drain(stream)
-            for task in waiting:
-                assert (await task).end
-        finally:
-            await model.close()
-
-    asyncio.run(run())
-
-
-def test_a_crash_leaves_no_folder_behind(bench: Bench) -> None:
-    async def run() -> None:
-        model = bench.model()
-        await bench.answer(model)
-        os.kill(bench.pid(model), signal.SIGKILL)
-        async with asyncio.timeout(20):
-            while set(Path(tempfile.gettempdir()).glob("oblix-engine-*")) - before:
-                await asyncio.sleep(0.02)
-        await model.close()
-
-    before = set(Path(tempfile.gettempdir()).glob("oblix-engine-*"))
-    asyncio.run(run())
-
-
-def test_many_who_wait_share_one_load(bench: Bench) -> None:
-    async def run() -> set[int]:
-        model = bench.model(slots=2)
-        try:
-            children: set[int] = set()
-            tasks = [asyncio.create_task(bench.answer(model)) for _ in range(6)]
-            while not all(task.done() for task in tasks):
-                children |= {child.pid for child in psutil.Process().children()}
-                await asyncio.sleep(0.01)
-            for task in tasks:
-                assert task.result().end
-            return children
-        finally:
-            await model.close()
-
-    before = {child.pid for child in psutil.Process().children()}
-    assert len(asyncio.run(run()) - before) == 1
-
-
-def test_a_load_goes_on_when_its_first_caller_leaves(bench: Bench) -> None:
-    async def run() -> None:
-        model = bench.model()
-        try:
-            first = asyncio.create_task(bench.answer(model))
-            while not model.state().processes:
-                await asyncio.sleep(0.005)
-            pid = bench.pid(model)
-            assert model.state().loaded is False
-            first.cancel()
-            await asyncio.wait({first})
-            assert (await bench.answer(model)).end
-            assert bench.pid(model) == pid
-        finally:
-            await model.close()
-
-    asyncio.run(run())
-
-
 def test_an_idle_engine_gives_its_memory_back_and_comes_again(bench: Bench, gone: Gone) -> None:
     async def run() -> None:
         model = bench.model(idle_unload=0.3)
@@ -323,22 +225,6 @@ def test_closing_ends_the_process_also_in_the_middle_of_an_answer(bench: Bench, 
             await drain(stream)
         assert failed.value.kind is FailureKind.CANCELLED
         await model.close()
-
-    asyncio.run(run())
-
-
-def test_closing_while_it_loads_ends_the_load(bench: Bench, gone: Gone) -> None:
-    async def run() -> None:
-        model = bench.model()
-        task = asyncio.create_task(bench.answer(model))
-        while not model.state().processes:
-            await asyncio.sleep(0.002)
-        pid = bench.pid(model)
-        await model.close()
-        await gone(pid)
-        with pytest.raises(AttemptFailed) as failed:
-            await task
-        assert failed.value.kind is FailureKind.CANCELLED
 
     asyncio.run(run())
 
@@ -438,98 +324,6 @@ def test_nobody_else_can_talk_to_the_engine(bench: Bench) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("kept", [0, 3, 100, 20_000_000, 98_000_000])
-def test_a_file_that_was_cut_off_is_unloadable(bench: Bench, tmp_path: Path, kept: int) -> None:
-    cut = tmp_path / "cut.gguf"
-    with Path(bench.weights).open("rb") as whole:
-        cut.write_bytes(whole.read(kept))
-    fails_unloadable(bench, cut)
-
-
-def test_a_damaged_file_is_unloadable(bench: Bench, tmp_path: Path) -> None:
-    damaged = tmp_path / "damaged.gguf"
-    whole = bytearray(Path(bench.weights).read_bytes()[:30_000_000])
-    whole[2000:200_000] = b"\xff" * 198_000
-    damaged.write_bytes(whole)
-    fails_unloadable(bench, damaged)
-
-
-def fails_unloadable(bench: Bench, path: Path) -> None:
-    failed = failure_of(bench, path)
-    assert failed.kind is FailureKind.MODEL_UNLOADABLE
-    assert failed.hint
-
-
-def failure_of(bench: Bench, path: Path) -> AttemptFailed:
-    async def run() -> AttemptFailed:
-        model = bench.model(path)
-        try:
-            with pytest.raises(AttemptFailed) as failed:
-                await bench.answer(model)
-            return failed.value
-        finally:
-            await model.close()
-
-    return asyncio.run(run())
-
-
-ENGINE_STAND_IN = """
-import os, sys
-{first}
-sys.path.remove(os.path.dirname(__file__))
-del sys.modules["xllamacpp"]
-import xllamacpp
-"""
-
-
-def with_stand_in(folder: Path, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the child run `first` when it imports the engine; then it gets the real one."""
-    (folder / "xllamacpp.py").write_text(ENGINE_STAND_IN.format(first=first))
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-
-
-def test_an_engine_that_is_not_installed_is_told_with_the_line_to_install_it(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_stand_in(tmp_path, "raise ModuleNotFoundError('No module named xllamacpp')", monkeypatch)
-    failed = failure_of(bench, Path(bench.weights))
-    assert failed.kind is FailureKind.MODEL_UNLOADABLE
-    assert failed.hint == 'pip install "openoblix[embedded]"'
-
-
-def test_prints_of_native_libraries_do_not_get_into_the_pipe(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_stand_in(tmp_path, "os.write(1, b'out' * 100_000); os.write(2, b'err' * 100_000)", monkeypatch)
-
-    async def run() -> None:
-        model = bench.model()
-        try:
-            assert (await bench.answer(model)).end
-        finally:
-            await model.close()
-
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize(
-    ("first", "kind", "word"),
-    [
-        ("os.kill(os.getpid(), 9)", FailureKind.ENGINE_CRASH, "SIGKILL"),
-        ("os.kill(os.getpid(), 11)", FailureKind.MODEL_UNLOADABLE, "SIGSEGV"),
-        ("os.write(2, b'the last words'); os._exit(3)", FailureKind.MODEL_UNLOADABLE, "exit code 3; .*the last words"),
-        ("raise KeyError('odd')", FailureKind.MODEL_UNLOADABLE, "KeyError: 'odd'"),
-    ],
-)
-def test_a_death_while_loading_is_told(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, kind: FailureKind, word: str
-) -> None:
-    with_stand_in(tmp_path, first, monkeypatch)
-    failed = failure_of(bench, Path(bench.weights))
-    assert failed.kind is kind
-    assert re.search(word, failed.message, re.DOTALL)
-
-
 def test_memory_does_not_grow_with_every_distinct_prompt(bench: Bench) -> None:
     async def run() -> list[int]:
         model = bench.model()
@@ -576,19 +370,6 @@ def test_tokens_are_counted_while_the_only_slot_is_taken_also_beyond_the_window(
             await model.close()
 
     assert asyncio.run(run()) > 3000
-
-
-def test_a_missing_file_is_told_as_missing(bench: Bench, tmp_path: Path) -> None:
-    async def run() -> AttemptFailed:
-        model = bench.model(tmp_path / "none.gguf")
-        with pytest.raises(AttemptFailed) as failed:
-            await bench.answer(model)
-        await model.close()
-        return failed.value
-
-    failed = asyncio.run(run())
-    assert failed.kind is FailureKind.MODEL_MISSING
-    assert "none.gguf" in failed.message
 
 
 def test_importing_loads_neither_the_engine_nor_an_http_client() -> None:

@@ -7,21 +7,25 @@ import contextlib
 import itertools
 import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from oblix.errors import AttemptFailed, FailureKind
-from oblix.models.embedded import pipe
+from oblix.models.embedded import obituary, pipe
 from oblix.models.embedded.orphan import command
+from oblix.models.embedded.pulse import Pulse
 
 _TAIL = 4096  # bytes of the child's standard error that are kept for its obituary
 _END_WAIT = 3.0  # seconds for the child to end by itself; it takes milliseconds
-# Threads that wait for each other by spinning make the engine crawl on a busy machine (threads.py).
-_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+# Seconds for the engine to free a slot that nobody wants any more. It looks up after each batch of 64 tokens, which takes this long at
+# one token every two seconds; slower is no engine at work, but one that hangs.
+_FREE_WAIT = 120.0
+# Threads that wait for each other by spinning make the engine crawl on a busy machine (threads.py). And the engine's own way to die
+# starts a debugger to print where it was, seconds before the process is gone (ggml_print_backtrace).
+_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "GGML_NO_BACKTRACE": "1"}
 
-_Mail = pipe.Piece | pipe.Refused | pipe.Counted | pipe.Done | AttemptFailed
+_Mail = pipe.Begun | pipe.Piece | pipe.Refused | pipe.Counted | pipe.Done | AttemptFailed
 
 
 class Answer:
@@ -30,8 +34,14 @@ class Answer:
     def __init__(self, child: Child, number: int, *, holds_slot: bool) -> None:
         self.holds_slot = holds_slot
         self.mail: asyncio.Queue[_Mail] = asyncio.Queue()  # bounded by the window: the engine makes no more tokens
+        self.freeing = Pulse(lambda: None, child.give_up, patience=_FREE_WAIT)
         self._child = child
         self._number = number
+
+    async def begun(self) -> AttemptFailed | None:
+        """Wait until the engine takes the question; how the process ended, if it did before: then the question had no part in it."""
+        found = await self.mail.get()
+        return found if isinstance(found, AttemptFailed) else None
 
     def __aiter__(self) -> Self:
         return self
@@ -42,7 +52,7 @@ class Answer:
             return found.chunk
         raise StopAsyncIteration
 
-    async def receive(self) -> pipe.Piece | pipe.Counted | pipe.Done:
+    async def receive(self) -> pipe.Begun | pipe.Piece | pipe.Counted | pipe.Done:
         """The next frame about this question.
 
         Raises:
@@ -61,28 +71,52 @@ class Answer:
         self._child.drop(self._number)
 
 
+class Calls(NamedTuple):
+    """Who is told: when questions begin or end, and, once, how the process ended."""
+
+    on_change: Callable[[], None]
+    on_end: Callable[[obituary.Ending], None]
+
+
 class Child:
-    """A running engine process. Made by `spawn`; `on_change` is called when questions begin or end, and when it is gone."""
+    """A running engine process. Made by `spawn`.
+
+    Args:
+        hung_after: Seconds without a sign of life after which the process is killed. It is asked for one when an answer is left before
+            its end, for that is what a caller does who waits for a process that stands still.
+    """
 
     def __init__(
-        self, process: asyncio.subprocess.Process, home: Path, slots: int, on_change: Callable[[], None]
+        self,
+        process: asyncio.subprocess.Process,
+        home: Path,
+        slots: int,
+        calls: Calls,
+        *,
+        hung_after: float,
+        oom_kills: int | None,
     ) -> None:
         self.pid = process.pid
         self.slots = asyncio.Semaphore(slots)
         self.ready: asyncio.Future[pipe.Ready] = asyncio.get_running_loop().create_future()
         self.gone: AttemptFailed | None = None
+        self.pulse = Pulse(self._ping, self.give_up, patience=hung_after)
         self._process = process
         self._home = home
-        self._on_change = on_change
+        self._calls = calls
         self._numbers = itertools.count(1)
         self._open: dict[int, Answer] = {}
         self._tail = b""
-        self._ending = False
+        self._closed = False
+        self._hung = False
+        self._killed = False
+        self._oom_kills = oom_kills
         self._life = asyncio.create_task(self._live(), name=f"oblix-engine-{process.pid}")
 
     @classmethod
-    async def spawn(cls, wish: pipe.Open, home: Path, on_change: Callable[[], None]) -> Child:
+    async def spawn(cls, wish: pipe.Open, home: Path, calls: Calls, *, hung_after: float) -> Child:
         """Start a process that loads what `wish` says; await `ready` to know how that went."""
+        oom_kills = await asyncio.to_thread(obituary.oom_kills)
         try:
             process = await asyncio.create_subprocess_exec(
                 *command("oblix.models.embedded.worker", str(os.getpid()), str(home)),
@@ -96,7 +130,7 @@ class Child:
             await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
             why = f"The engine's process cannot be started: {exc}."
             raise AttemptFailed(FailureKind.INTERNAL, why, cause=exc) from exc
-        child = cls(process, home, wish.slots, on_change)
+        child = cls(process, home, wish.slots, calls, hung_after=hung_after, oom_kills=oom_kills)
         child._post(wish)
         return child
 
@@ -133,7 +167,7 @@ class Child:
         except pipe.FrameError as exc:
             self._finish(question.id)
             raise AttemptFailed(FailureKind.BAD_REQUEST, f"The request cannot be told to the engine: {exc}.") from exc
-        self._on_change()
+        self._calls.on_change()
         return answer
 
     def drop(self, number: int) -> None:
@@ -143,12 +177,14 @@ class Child:
             return
         if answer.holds_slot:  # it stays open until the engine says `Done`: only then the slot is free
             self._post(pipe.Stop(number))
+            answer.freeing.doubt()
         else:
             self._finish(number)
+        self.pulse.doubt()
 
     async def stop(self) -> None:
         """End the process, gently if it listens; bounded to a few seconds. Stopping twice does no harm."""
-        self._ending = True
+        self._closed = True
         assert self._process.stdin is not None
         self._process.stdin.close()
         if not self.ready.done():  # it loads, and does not listen
@@ -158,7 +194,16 @@ class Child:
             self._kill()
             await asyncio.wait({self._life}, timeout=_END_WAIT)
 
+    def give_up(self) -> None:
+        """It hangs: end it by force, so that the next request gets another."""
+        self._hung = True
+        self._kill()
+
+    def _ping(self) -> None:
+        self._post(pipe.Ping())
+
     def _kill(self) -> None:
+        self._killed = True
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
@@ -178,7 +223,7 @@ class Child:
             if self._process.returncode is None:
                 self._kill()
             await self._process.wait()
-            self._bury(self._obituary())
+            self._bury(await self._examine())
             await asyncio.to_thread(shutil.rmtree, self._home, ignore_errors=True)
 
     async def _read(self) -> None:
@@ -204,67 +249,54 @@ class Child:
             self._tail = (self._tail + piece)[-_TAIL:]
 
     def _take(self, message: pipe.FromChild) -> None:
+        if isinstance(message, pipe.Ready | pipe.Unloadable) and self.ready.done():
+            raise pipe.FrameError("it told twice how its load went")
         if isinstance(message, pipe.Ready):
             self.ready.set_result(message)
         elif isinstance(message, pipe.Unloadable):
-            self.ready.set_exception(_unloadable(message, self._said()))
+            self.ready.set_exception(obituary.unloadable(message, self._said()))
+        elif isinstance(message, pipe.Pong):
+            self.pulse.heard()
         elif answer := self._open.get(message.id):
             answer.mail.put_nowait(message)
             if isinstance(message, pipe.Done) or not answer.holds_slot:
                 self._finish(message.id)
 
     def _finish(self, number: int) -> None:
-        if self._open.pop(number).holds_slot:
+        answer = self._open.pop(number)
+        answer.freeing.heard()
+        if answer.holds_slot:
             self.slots.release()
-        self._on_change()
+        self._calls.on_change()
 
-    def _bury(self, failure: AttemptFailed) -> None:
+    async def _examine(self) -> obituary.Ending:
+        """How the process ended."""
+        code, starved = self._process.returncode, False
+        if code is not None and code < 0 and not self._killed:
+            kills = await asyncio.to_thread(obituary.oom_kills)
+            starved = obituary.was_starved(code, self._oom_kills, kills)
+        return obituary.Ending(
+            self.pid,
+            code,
+            said=self._said(),
+            closed=self._closed,
+            loading=not self.ready.done(),
+            hung=self._hung,
+            starved=starved,
+        )
+
+    def _bury(self, ending: obituary.Ending) -> None:
         """Tell everyone who waits. Those who wait for a slot wake one after the other, and see that it is gone."""
-        self.gone = failure
+        self.gone = obituary.failure(ending)
         if not self.ready.done():
-            self.ready.set_exception(failure)
+            self.ready.set_exception(self.gone)
         self.ready.exception()  # seen: nobody may be waiting for it
+        self.pulse.heard()
         for number in list(self._open):
-            self._open[number].mail.put_nowait(failure)
+            self._open[number].mail.put_nowait(obituary.failure(ending))
             self._finish(number)
-        self._on_change()
+        self._calls.on_end(ending)
+        self._calls.on_change()
 
     def _said(self) -> str:
         return self._tail.decode(errors="replace").strip()
-
-    def _obituary(self) -> AttemptFailed:
-        code = self._process.returncode
-        if self._ending:
-            return AttemptFailed(FailureKind.CANCELLED, "The embedded engine was closed.")
-        how = f"by signal {_signal_name(-code)}" if code and code < 0 else f"with exit code {code}"
-        said = f"; its last words: {self._said()[-500:]}" if self._said() else ""
-        message = f"The embedded engine (process {self.pid}) ended {how}{said}."
-        if code == -signal.SIGKILL:
-            hint = "the system may have run out of memory: choose smaller weights or a smaller window"
-        else:
-            hint = "the next request starts it anew; if it happens again, check the weights with `oblix models`"
-        loading = not self.ready.done() and code != -signal.SIGKILL
-        return AttemptFailed(FailureKind.MODEL_UNLOADABLE if loading else FailureKind.ENGINE_CRASH, message, hint=hint)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)
-
-
-def _unloadable(message: pipe.Unloadable, said: str) -> AttemptFailed:
-    if message.missing:
-        return AttemptFailed(
-            FailureKind.MODEL_UNLOADABLE,
-            f"The embedded engine is not installed: {message.why}.",
-            hint='pip install "openoblix[embedded]"',
-        )
-    errors = [line.split(" E ", 1)[1] for line in said.splitlines() if " E " in line]  # llama.cpp marks its errors so
-    why = (errors[0] if errors else said[-500:] or message.why).strip().rstrip(".")
-    return AttemptFailed(
-        FailureKind.MODEL_UNLOADABLE,
-        f"The engine cannot load the weights: {why}.",
-        hint="the file may be damaged, or too new for this engine: fetch it again, or choose another",
-    )

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from oblix.errors import AttemptFailed, FailureKind
-from oblix.models.embedded import pipe
-from oblix.models.embedded.child import Answer, Child
+from oblix.models.embedded import obituary, pipe, reload
+from oblix.models.embedded.child import Answer, Calls, Child
 from oblix.models.embedded.weights import Weights, resolve
 
 _LOAD_LIMIT = 900.0  # seconds; a 40 GB file read at 50 MB/s
+# A question that the process did not take before it ended is asked of the next one. Should the very sight of it end a process, that stops.
+_ASKS = 3
 _DEFAULT_WINDOW = 4096  # tokens; a window costs memory when it is loaded, not when it is used
 
 
@@ -28,6 +30,7 @@ class Settings:
         window: Tokens per slot; `None`: what the weights were trained with, at most 4096.
         slots: Questions answered at the same time.
         idle_unload: Seconds without a question after which the memory is given back; `None`: never.
+        hung_after: Seconds without a sign of life, asked for when an answer is left, after which the process is replaced.
     """
 
     _: KW_ONLY
@@ -35,6 +38,9 @@ class Settings:
     window: int | None = None
     slots: int = 2
     idle_unload: float | None = 300.0
+    hung_after: float = (
+        5.0  # a process that moves at all answers within milliseconds, on a crowded machine within a second
+    )
 
 
 class Engine:
@@ -49,7 +55,9 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._closings = 0
+        self._deaths = reload.Deaths()
         self.window: int | None = None
+        self.continues = False  # known when it is loaded: whether an answer can be gone on from exactly
 
     @property
     def pid(self) -> int | None:
@@ -61,37 +69,71 @@ class Engine:
         """Whether the weights are in memory and ready."""
         return self._child is not None and self._child.is_ready
 
-    async def ask(self, body: dict[str, Any], *, on_wait: Callable[[], None]) -> Answer:
+    @property
+    def loading(self) -> bool:
+        """Whether the weights are on their way into memory."""
+        return self._loading is not None and not self._loading.done()
+
+    async def load(self) -> None:
+        """Have the weights in memory; one load serves all who wait, and goes on when they leave.
+
+        Raises:
+            AttemptFailed: They are missing or cannot be loaded, or the engine was killed too often.
+        """
+        await self._ready()
+
+    async def ask(self, body: dict[str, Any], *, on_phase: Callable[[str], None]) -> Answer:
         """Begin an answer, after loading and after waiting for a free slot.
+
+        When it is returned, the engine has taken the question. A process that ends before that, ends for somebody else's question (or for
+        none); the next one is asked.
 
         Args:
             body: A chat completion request in OpenAI's form.
-            on_wait: Called before waiting for either.
+            on_phase: Told of `load` before waiting for the weights, a slot or a sign of life; of `first_token` when the question is put.
 
         Raises:
             AttemptFailed: The weights are missing or cannot be loaded, or `body` holds what cannot be said.
         """
-        closings = self._closings
+        question, closings = _clean(body), self._closings
+        failure = _closed()
+        for _ in range(_ASKS):
+            child = await self._free_child(on_phase, closings)
+            answer = child.ask(question)
+            on_phase("first_token")
+            try:
+                ended = await answer.begun()
+            except BaseException:  # cancelled: whatever it is, nobody is left who would close the answer
+                answer.close()
+                raise
+            if ended is None:
+                return answer
+            failure = ended
+            if ended.kind is FailureKind.CANCELLED:
+                break
+        raise failure
+
+    async def _free_child(self, on_phase: Callable[[str], None], closings: int) -> Child:
+        """A loaded process, with one of its slots held for the caller."""
         while True:
             if self._closings != closings:
                 raise _closed()
-            if not self.loaded or (self._child and self._child.slots.locked()):
-                on_wait()
+            if not self.loaded or not self._is_free():
+                on_phase("load")
             child = await self._ready()
+            await child.pulse.wait_steady()  # it may be found to stand still
             await child.slots.acquire()
             if not child.gone:
-                break
+                return child
             child.slots.release()  # wakes the next who waited for the same dead process
-        try:
-            return child.ask(pipe.clean(body))
-        except RecursionError as exc:
-            child.slots.release()
-            raise AttemptFailed(FailureKind.BAD_REQUEST, "The request is nested too deeply.") from exc
+
+    def _is_free(self) -> bool:
+        return self._child is not None and self._child.pulse.is_steady and not self._child.slots.locked()
 
     async def count(self, body: dict[str, Any]) -> int:
         """Exactly how many tokens the prompt of `body` has, its chat template included. Loads if need be."""
         child = await self._ready()
-        return await child.count(pipe.clean(body))
+        return await child.count(_clean(body))
 
     async def close(self) -> None:
         """Give the memory back; a later question loads anew. Takes milliseconds, at most a few seconds."""
@@ -125,13 +167,17 @@ class Engine:
             raise
 
     async def _load(self) -> Child:
+        assert self._loop is not None
+        if pause := reload.pause(self._deaths, self._loop.time()):
+            raise obituary.killed_too_often(self._name, len(self._deaths.times), pause)
         weights = await asyncio.to_thread(resolve, self._name)
         home = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="oblix-engine-"))
         wish = pipe.Open(str(weights.path), self._wished(weights), self._settings.slots, self._settings.threads)
-        self._child = child = await Child.spawn(wish, home, self._changed)
+        calls = Calls(self._changed, self._ended)
+        self._child = child = await Child.spawn(wish, home, calls, hung_after=self._settings.hung_after)
         try:
             async with asyncio.timeout(_LOAD_LIMIT):
-                self.window = (await asyncio.shield(child.ready)).window
+                ready = await asyncio.shield(child.ready)
         except TimeoutError as exc:
             await child.stop()
             raise AttemptFailed(
@@ -140,6 +186,7 @@ class Engine:
         except (AttemptFailed, asyncio.CancelledError):
             await child.stop()
             raise
+        self.window, self.continues = ready.window, ready.continues
         self._changed()
         return child
 
@@ -147,6 +194,10 @@ class Engine:
         if self._settings.window is not None:
             return self._settings.window
         return min(weights.window or _DEFAULT_WINDOW, _DEFAULT_WINDOW)
+
+    def _ended(self, ending: obituary.Ending) -> None:
+        assert self._loop is not None
+        self._deaths = reload.died(self._deaths, self._loop.time(), repeats=ending.repeats)
 
     def _changed(self) -> None:
         """A question began or ended, or the process is gone: set the clock for unloading anew."""
@@ -171,6 +222,14 @@ class Engine:
             task = self._loop.create_task(child.stop())
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
+
+
+def _clean(body: dict[str, Any]) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = pipe.clean(body)
+    except RecursionError as exc:
+        raise AttemptFailed(FailureKind.BAD_REQUEST, "The request is nested too deeply.") from exc
+    return found
 
 
 def _closed() -> AttemptFailed:

@@ -1,9 +1,10 @@
 """What the engine's child process and its parent say to each other: frames of a length and a msgpack body.
 
 A frame is four bytes (length of the body, big-endian) and a body of at most `MAX_FRAME` bytes. Parent to child: one `Open`, then
-any number of `Ask`, `Count` and `Stop`; the end of the stream ends the child. Child to parent: `Ready` or `Unloadable`, then for
-each `Ask` any number of `Piece`, at most one `Refused`, and always one `Done`; for each `Count` one `Counted` or one `Refused`.
-`id` is the parent's number for a question, and is not used twice in the life of a child.
+any number of `Ask`, `Count`, `Stop` and `Ping`; the end of the stream ends the child. Child to parent: `Ready` or `Unloadable`,
+then for each `Ask` one `Begun`, any number of `Piece`, at most one `Refused`, and always one `Done`; for each `Count` one `Counted`
+or one `Refused`; for each `Ping` one `Pong`. `id` is the parent's number for a question, and is not used twice in the life of a
+child.
 """
 
 from __future__ import annotations
@@ -51,11 +52,19 @@ class Stop(msgspec.Struct, tag=True, frozen=True):
     id: int
 
 
+class Ping(msgspec.Struct, tag=True, frozen=True):
+    """Say that you still move."""
+
+
 class Ready(msgspec.Struct, tag=True, frozen=True):
-    """The weights are loaded; `window` is what each slot really got."""
+    """The weights are loaded; `window` is what each slot really got.
+
+    `continues`: an answer can be gone on from exactly where it stopped; not so where a thought, which is not kept, came before it.
+    """
 
     window: int
     threads: int
+    continues: bool = True
 
 
 class Unloadable(msgspec.Struct, tag=True, frozen=True):
@@ -63,6 +72,12 @@ class Unloadable(msgspec.Struct, tag=True, frozen=True):
 
     why: str
     missing: bool = False
+
+
+class Begun(msgspec.Struct, tag=True, frozen=True):
+    """The engine is about to get the question: should the process die from here on, the question may be why."""
+
+    id: int
 
 
 class Piece(msgspec.Struct, tag=True, frozen=True):
@@ -93,8 +108,12 @@ class Done(msgspec.Struct, tag=True, frozen=True):
     id: int
 
 
-ToChild = Open | Ask | Count | Stop
-FromChild = Ready | Unloadable | Piece | Refused | Counted | Done
+class Pong(msgspec.Struct, tag=True, frozen=True):
+    """The answer to `Ping`."""
+
+
+ToChild = Open | Ask | Count | Stop | Ping
+FromChild = Ready | Unloadable | Begun | Piece | Refused | Counted | Done | Pong
 _to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)
 _from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)
 
@@ -139,7 +158,7 @@ def unpack_from_child(body: bytes) -> FromChild:
     """
     try:
         return _from_child.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise FrameError(str(exc)) from exc
 
 

@@ -102,7 +102,7 @@ class Reader:
             raise failure(error)
         try:
             yield from self._read(chunk)
-        except (KeyError, TypeError, AttributeError, ValueError) as exc:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as exc:
             why = f"The engine wrote a chunk of an unknown form: {exc!r}."
             raise AttemptFailed(FailureKind.PROTOCOL, why, cause=exc) from exc
 
@@ -157,7 +157,7 @@ class Reader:
             try:
                 found = json.loads("".join(self._text))
                 return (ToolCall(self.call_id, found["name"], json.dumps(found["arguments"], ensure_ascii=False)),)
-            except (ValueError, KeyError, TypeError) as exc:
+            except (ValueError, KeyError, TypeError, RecursionError) as exc:
                 why = "The engine's tool call is not of the form that was asked for."
                 raise AttemptFailed(FailureKind.PROTOCOL, why, cause=exc) from exc
         return tuple(

@@ -75,7 +75,7 @@ class Host:
         except RuntimeError as exc:
             self.say(pipe.Unloadable(str(exc)))
             self.end()
-        self.say(pipe.Ready(self._window(wish.window), threads))
+        self.say(pipe.Ready(self._window(wish.window), threads, self._continues()))
 
     def take(self, message: pipe.ToChild) -> None:
         """Act on one frame of the parent."""
@@ -84,6 +84,8 @@ class Host:
             threading.Thread(target=self._answer, args=(message,), daemon=True).start()
         elif isinstance(message, pipe.Count):
             threading.Thread(target=self._count, args=(message,), daemon=True).start()
+        elif isinstance(message, pipe.Ping):
+            self.say(pipe.Pong())
         elif isinstance(message, pipe.Stop) and (stop := self._stops.get(message.id)):
             stop.set()
 
@@ -100,6 +102,7 @@ class Host:
                     stop.set()
             return stop.is_set()
 
+        self.say(pipe.Begun(ask.id))
         try:
             self._server.handle_chat_completions(ask.body, on_chunk)
         except (ValueError, RuntimeError) as exc:
@@ -124,6 +127,21 @@ class Host:
             return int(self._http("GET", "/props", None)["default_generation_settings"]["n_ctx"])
         except (OSError, ValueError, KeyError):
             return wished
+
+    def _continues(self) -> bool:
+        """Whether the beginning of an answer simply follows the prompt.
+
+        Where the template opens a thought, the engine closes it, empty, before what was said; but the answer came after a real one.
+        """
+        question = [{"role": "user", "content": "?"}]
+        try:
+            plain = self._http("POST", "/apply-template", {"messages": question})["prompt"]
+            begun = self._http(
+                "POST", "/apply-template", {"messages": [*question, {"role": "assistant", "content": "A"}]}
+            )["prompt"]
+        except (OSError, ValueError, KeyError):
+            return False
+        return bool(begun == plain + "A")
 
     def _http(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         """Ask the engine over its own socket what cannot be asked in process: the tokenizer, and its settings."""
@@ -161,9 +179,18 @@ def private_pipes() -> tuple[int, int]:
     return source, out
 
 
+def leave_no_core() -> None:
+    """Have no image of this process written when it crashes: it holds prompts, and gigabytes of weights delay its end."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
 def main() -> None:
     """Serve the parent; the arguments are its process id and a folder of ours, which is removed at the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_no_core()
     die_with_parent(int(sys.argv[1]))
     source, out = private_pipes()
     host = Host(out, Path(sys.argv[2]))
