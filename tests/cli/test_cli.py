@@ -145,7 +145,10 @@ def test_ask_and_why(home_with_model: Path) -> None:
     assert done.stdout.strip()
     notes = set(done.stderr.splitlines())
     # The first comes on a machine that is busy enough to load for more than a second.
-    assert notes <= {"[embedded:smollm2 is being loaded]", "[the answer was cut off at its limit; --max-tokens sets it]"}
+    assert notes <= {
+        "[embedded:smollm2 is being loaded]",
+        "[the answer was cut off at its limit; --max-tokens sets it]",
+    }
     why = run(home_with_model, "why")
     assert why.stdout.startswith("embedded:smollm2 (edge) answered: ")
     record = json.loads(run(home_with_model, "why", "--json").stdout)

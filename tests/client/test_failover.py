@@ -48,6 +48,18 @@ def test_a_poison_prompt_that_nobody_else_may_have_is_refused_with_the_reason() 
     run(main())
 
 
+def test_an_engine_that_died_before_it_saw_the_prompt_did_not_die_of_it() -> None:
+    async def main() -> None:
+        engine = edge([Fail("engine_crash", "it died while loading", certainty="not_sent")])
+        client = client_with(engine, cloud())
+        for _ in range(4):
+            await client.execute("innocent")
+            await asyncio.sleep(60.0)
+        assert len(engine.requests) == 4
+
+    run(main())
+
+
 def test_an_answer_wipes_the_suspicion() -> None:
     async def main() -> None:
         engine = edge([CRASH], "well", [CRASH], "well")

@@ -101,8 +101,8 @@ class OblixClient:
             api_key: By default from the environment; placeholders such as `"your_openai_api_key"` count as not given.
             options: `place` ("edge" or "cloud"), `tier` (1 is lowest), `window` (tokens), `price` ((input, output) in USD per million
                 tokens), `timeouts` (`Timeouts`, in seconds; learned where left out), `prefill` (whether it can go on from the beginning of
-                an answer, for `on_break="continue"`); `keep_alive` for Ollama, `max_tokens` for Claude, `threads`, `slots`, `idle_unload`
-                for embedded models.
+                an answer, for `on_break="continue"`); `keep_alive` for Ollama, `max_tokens` for Claude, `threads`, `slots`, `idle_unload`,
+                `hung_after` for embedded models.
 
         Returns:
             True. Impossible settings raise.

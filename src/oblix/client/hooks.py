@@ -24,7 +24,7 @@ _OWN: dict[str, tuple[str, ...]] = {
     "ollama": ("keep_alive",),
     "claude": ("max_tokens",),
     "openai": (),
-    "embedded": ("threads", "slots", "idle_unload"),
+    "embedded": ("threads", "slots", "idle_unload", "hung_after"),
 }
 _HOME_NAMES = (".local", ".lan", ".home", ".internal", ".home.arpa", ".localhost")
 

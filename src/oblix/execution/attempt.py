@@ -169,7 +169,8 @@ class Try:
     def _failed(self, error: AttemptFailed, now: float, *, blame: bool = True) -> None:
         spec, health, started = self.model.spec, self.hands.health, self._since
         if blame:
-            suspect = self._fingerprint(now, error.kind)
+            # An engine that died before it saw the prompt did not die of it.
+            suspect = None if error.certainty == "not_sent" else self._fingerprint(now, error.kind)
             health.failed(spec, error.kind, error.message, now, error.retry_after, suspect, started=started)
         else:
             health.left(spec, now, started=started)

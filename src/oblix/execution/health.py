@@ -177,7 +177,7 @@ class HealthBook:
         if kind is K.AUTH:
             known.refused = _Note("its key was refused", now + (treated.cooldown or 0.0))
         elif kind in _UNKNOWN:
-            known.missing = _Note(text, now + (treated.cooldown or 0.0))
+            known.missing = _Note(text, now + (retry_after or treated.cooldown or 0.0))
         if treated.scope == "none":
             self.left(spec, now, started=started)
             return

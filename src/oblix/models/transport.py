@@ -27,7 +27,8 @@ MAX_ERROR_BODY = 64 << 10  # bytes; an error text longer than this is cut
 KEEP_ALIVE = (
     4.0  # seconds; below uvicorn's and node's 5 s, so that we never reuse a connection that the peer is closing
 )
-# Seconds for the end of the body after the proof of completion, mostly in the same packet; then the connection is dropped. The reply waits for it.
+# Seconds for the end of the body after the proof of completion; then the connection is dropped. It mostly comes in the same packet, and the
+# reply waits for it.
 END_GRACE = 0.25
 # Seconds. A connection that was dead already says so within a round trip; who takes longer has read the request, and may charge for it.
 RESEND_WITHIN = 0.5

@@ -12,6 +12,7 @@ from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.base import Call, ModelState
 from oblix.models.registry import PROVIDERS
 from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
+from oblix.types.failure import Certainty
 from oblix.types.ids import split_model_id
 from oblix.types.request import Request
 from oblix.types.spec import ModelSpec, Price
@@ -43,6 +44,7 @@ class Fail:
     retry_after: float | None = None
     tokens: int | None = None
     window: int | None = None
+    certainty: Certainty | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class ScriptedModel:
                 hint=step.hint,
                 retry_after=step.retry_after,
             )
-            failed.tokens, failed.window = step.tokens, step.window
+            failed.tokens, failed.window, failed.certainty = step.tokens, step.window, step.certainty
             raise failed
         elif callable(step):
             found = step(request)

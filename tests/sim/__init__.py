@@ -1,0 +1,1 @@
+"""Deterministic simulation: the real client on a virtual clock, with models, network and disk drawn from one seed."""
