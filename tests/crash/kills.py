@@ -14,7 +14,9 @@ from oblix import OblixClient
 from oblix.errors import StreamBroken
 from oblix.models.embedded import EmbeddedModel
 from oblix.types.chunk import Reset
+from oblix.types.messages import Message
 from oblix.types.reply import Reply
+from oblix.types.request import Request
 
 from .victim import Victim, spec_of
 
@@ -28,6 +30,7 @@ LENGTH = 8  # tokens; enough to break off in the middle, and most of the time go
 MISSES = 1_000_000  # the numbers of rounds that take the place of others begin here
 LANES = 2  # victims at the same time: while one is loaded anew, the other is hit
 ELSEWHERE = "embedded:elsewhere"
+ANY = Request("load", (Message("user", "Hi"),))  # of a load only the size counts
 
 
 @dataclass
@@ -126,7 +129,7 @@ class Lane:
         victim, tally, clock = self._victim, self._tally, asyncio.get_running_loop().time
         self._client.hook(victim)  # anew: what was learned of the crashes before would send everybody elsewhere
         began = clock()
-        await victim.load()
+        await victim.load(ANY)
         if victim.hit_at is not None:
             tally.restarts.append(clock() - began)
         victim.arm(each.signal, each.token)

@@ -205,6 +205,74 @@ def test_kinds(status: int, body: object, kind: FailureKind) -> None:
     assert len(failure.message) < 500
 
 
+OWN_MISTAKES = [
+    ("invalid_function_parameters", "Invalid schema for function 'get_billing_info': False is not of type 'object'"),
+    ("invalid_function_parameters", "Invalid schema for function 'read usage limit': schema must be an object"),
+    ("unsupported_parameter", "this model's 'top_k' parameter is deprecated"),
+    ("unsupported_value", "Unsupported value: 'temperature' does not support 0.2 with this model."),
+    ("invalid_type", "Invalid type for 'tools[0].context length': expected an integer"),
+    ("unknown_parameter", "Unknown parameter: 'credit balance'. Did you mean 'spend limit'?"),
+    ("invalid_value", 'Invalid value: "model gone not found". Supported values are: "a" and `no quota`.'),
+    ("invalid_tool_call", "model response references tool_use id toolu_1 which does not exist"),
+    (None, "The model parameter is deprecated"),
+    (None, "tools.0.custom.input_schema.properties.usage limit: the maximum context length must be a number"),
+    (None, "messages.3.content.0: no billing account may be named here"),
+]
+
+
+@pytest.mark.parametrize("shape", ["openai", "openai, no code", "claude"])
+@pytest.mark.parametrize(("code", "said"), OWN_MISTAKES, ids=lambda given: str(given)[:24])
+def test_a_mistake_in_the_request_is_no_fault_of_the_model(code: str | None, said: str, shape: str) -> None:
+    """Whatever words its names and its echo hold: a model that is taken for missing or spent would be left out for all."""
+    error: dict[str, object] = {"message": said, "type": "invalid_request_error", "param": "tools[0]"}
+    body = claude("invalid_request_error", said) if shape == "claude" else {"error": error}
+    if shape == "openai":
+        error["code"] = code
+    assert classify(400, json.dumps(body).encode()).kind is K.BAD_REQUEST
+
+
+def test_a_code_that_names_the_mistake_is_believed_before_any_words() -> None:
+    said = "The maximum context length is exceeded by your credit balance, and the model x does not exist"
+    body = {"error": {"message": said, "type": "invalid_request_error", "code": "invalid_function_parameters"}}
+    assert classify(400, json.dumps(body).encode()).kind is K.BAD_REQUEST
+
+
+def test_a_limit_of_the_minute_that_advertises_billing_is_no_spent_quota() -> None:
+    said = "Rate limit reached on tokens per min (TPM): Limit 30000. Add a payment method under billing to raise it."
+    body = {"error": {"message": said, "type": "tokens", "code": "rate_limit_exceeded"}}
+    assert classify(429, json.dumps(body).encode()).kind is K.RATE_LIMITED
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("model 'phi:3b' not found, try pulling it first", K.MODEL_MISSING),
+        ("The model: `x` does not exist", K.MODEL_MISSING),
+        ("The model you requested does not exist", K.MODEL_MISSING),
+        ("Publisher Model `projects/p/models/x` was not found", K.MODEL_MISSING),
+        ("Model x is no longer available", K.MODEL_MISSING),
+        ("model not found: x", K.MODEL_MISSING),
+        ("Your account's billing hard limit has been reached", K.QUOTA_EXHAUSTED),
+        ("This API method requires billing to be enabled", K.QUOTA_EXHAUSTED),
+        ("You've hit your usage limit", K.QUOTA_EXHAUSTED),
+        ("Usage limit reached for 5 hour", K.QUOTA_EXHAUSTED),
+        ("input length and `max_tokens` exceed context limit: 9 + 8 > 10", K.CONTEXT_OVERFLOW),
+        ("Requested tokens (5000) exceed context window of 4096", K.CONTEXT_OVERFLOW),
+        ("Prompt contains 40 tokens, too large for model with 32 maximum context length", K.CONTEXT_OVERFLOW),
+        ("the model is loaded with context length of only 4096 tokens, which is not enough", K.CONTEXT_OVERFLOW),
+        ("The number of tokens to keep is greater than the context length", K.CONTEXT_OVERFLOW),
+        ("Input is too long for requested model.", K.CONTEXT_OVERFLOW),
+    ],
+)
+def test_what_servers_say_in_words_alone(said: str, kind: FailureKind) -> None:
+    assert classify(400, json.dumps({"error": said}).encode()).kind is kind
+
+
+def test_an_error_without_a_message_is_read_by_its_values() -> None:
+    failure = classify(400, json.dumps({"detail": "You have reached your specified API usage limits"}).encode())
+    assert failure.kind is K.QUOTA_EXHAUSTED
+
+
 @pytest.mark.parametrize(
     ("body", "tokens", "window"),
     [

@@ -20,7 +20,7 @@ SECOND = ask(messages=(RULES, ONE, SAID, TWO))
 def cut(ruler: Ruler, request: Request, counted: int | None, window: int | None = 4096) -> AttemptFailed | None:
     """The failure, if the count gives a cut away."""
     try:
-        ruler.check(request, counted, window, "ollama:tried")
+        ruler.check(request, counted, window=window, model_id="ollama:tried")
     except AttemptFailed as failure:
         return failure
     return None
@@ -50,7 +50,7 @@ def test_what_a_template_may_leave_out_is_not_counted() -> None:
 
 def test_a_prompt_that_cannot_fit_is_refused_with_both_numbers() -> None:
     with pytest.raises(AttemptFailed, match="5000 tokens or more") as failed:
-        Ruler().refuse(ask("word " * 5000), 4096, "ollama:tried")
+        Ruler().refuse(ask("word " * 5000), 4096, model_id="ollama:tried")
     assert failed.value.kind is FailureKind.CONTEXT_OVERFLOW
     assert (failed.value.tokens, failed.value.window) == (5000, 4096)
 
@@ -59,15 +59,15 @@ def test_a_prompt_that_cannot_fit_is_refused_with_both_numbers() -> None:
     ("words", "window"), [(4096, 4096), (10, 4096), (5000, None)], ids=["fits", "short", "unknown"]
 )
 def test_what_may_fit_is_not_refused(words: int, window: int | None) -> None:
-    Ruler().refuse(ask("word " * words), window, "ollama:tried")
+    Ruler().refuse(ask("word " * words), window, model_id="ollama:tried")
 
 
 def test_what_was_counted_before_makes_the_bound_exact() -> None:
     """40 signs without a space may be one token; this model made 5000 of them."""
     ruler, odd = Ruler(), Message("user", "=" * 5000)
-    ruler.check(ask(messages=(odd,)), 5000, None, "ollama:tried")
+    ruler.check(ask(messages=(odd,)), 5000, window=None, model_id="ollama:tried")
     with pytest.raises(AttemptFailed) as failed:
-        ruler.refuse(ask(messages=(odd, SAID, TWO)), 4096, "ollama:tried")
+        ruler.refuse(ask(messages=(odd, SAID, TWO)), 4096, model_id="ollama:tried")
     assert failed.value.tokens == 5030
 
 
@@ -103,12 +103,12 @@ def test_a_server_that_counts_only_what_is_new_raises_no_alarm() -> None:
 def test_other_tools_are_another_prompt() -> None:
     """Their descriptions are a part of it, which the next may lack."""
     ruler = Ruler()
-    ruler.check(ask(messages=FIRST.messages, tools=(Tool("now"),)), 500, None, "m")
+    ruler.check(ask(messages=FIRST.messages, tools=(Tool("now"),)), 500, window=None, model_id="m")
     assert cut(ruler, SECOND, 110) is None
 
 
 def test_the_memory_is_bounded() -> None:
     ruler = Ruler()
     for number in range(3 * REMEMBERED):
-        ruler.check(ask(f"prompt {number}"), 9, None, "m")
+        ruler.check(ask(f"prompt {number}"), 9, window=None, model_id="m")
     assert len(ruler._counts) == REMEMBERED

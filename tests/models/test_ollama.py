@@ -183,6 +183,19 @@ def test_the_window_never_shrinks() -> None:
     assert run(main()) == [(chat, 4096), (load, 16384), (chat, 16384), (chat, 16384)]
 
 
+def test_a_prompt_that_cannot_fit_leaves_the_window_as_it_was() -> None:
+    """Nothing was read with a wider one, which costs memory and a load."""
+
+    async def main() -> None:
+        async with Upstream(GOOD) as upstream, lanes() as transport:
+            model = model_of("ollama", spec_of("ollama", upstream.url), transport)
+            assert (await gather(model, ask("word " * 40_000))).failed.kind is FailureKind.CONTEXT_OVERFLOW
+            assert (await gather(model, ask())).end
+            assert [asked.json["options"]["num_ctx"] for asked in upstream.requests] == [MIN_WINDOW]
+
+    run(main())
+
+
 def test_tool_calls_are_delivered_whole() -> None:
     """Over several lines; without ids of their own they get ids that differ."""
 
@@ -345,6 +358,12 @@ def test_who_asks_for_a_cut_gets_the_answer() -> None:
     cut = stream(says("Hello"), ends(prompt_eval_count=2048))
     request = ask("word " * 9000, provider_options={"truncate": True})
     assert hear("ollama", cut, request=request).text == "Hello"
+
+
+def test_options_that_are_no_mapping_are_refused() -> None:
+    heard = hear("ollama", GOOD, request=ask(provider_options={"options": 5}))
+    assert heard.failed.kind is FailureKind.BAD_REQUEST
+    assert heard.connections == 0
 
 
 def test_arguments_that_are_no_object_are_no_call() -> None:

@@ -83,7 +83,7 @@ def test_after_an_answer_it_is_loaded_for_its_time() -> None:
             model = model_at(upstream, transport, keep_alive="5m")
             await gather(model, ask())
             assert model.state().loaded is True
-            await model.load()
+            await model.load(ask())
             assert paths(upstream) == ["/api/chat"]
             with ahead(299):
                 assert model.state().loaded is True
@@ -148,7 +148,7 @@ def test_a_load_sends_no_prompt() -> None:
     async def main() -> None:
         async with Upstream(NOTHING, LOADED) as upstream, lanes() as transport:
             model = model_at(upstream, transport)
-            await model.load()
+            await model.load(ask())
             assert [asked.line.split(" ")[0] for asked in upstream.requests] == ["GET", "POST"]
             assert upstream.requests[1].json == {
                 "model": "tried",
@@ -157,7 +157,7 @@ def test_a_load_sends_no_prompt() -> None:
                 "options": {"num_ctx": MIN_WINDOW},
             }
             assert model.state().loaded is True
-            await model.load()
+            await model.load(ask())
             assert len(upstream.requests) == 2
 
     run(main())
@@ -169,7 +169,7 @@ def test_what_was_loaded_ahead_is_kept_until_its_prompt_comes(keep_alive: Any, s
 
     async def main() -> float:
         async with Upstream(NOTHING, LOADED) as upstream, lanes() as transport:
-            await model_at(upstream, transport, keep_alive=keep_alive).load()
+            await model_at(upstream, transport, keep_alive=keep_alive).load(ask())
             return float(upstream.requests[1].json["keep_alive"])
 
     assert run(main()) == sent
@@ -186,7 +186,7 @@ def test_the_window_that_is_there_is_used(there: int | None, declared: int | Non
     async def main() -> None:
         async with Upstream(listed(there), LOADED, GOOD) as upstream, lanes() as transport:
             model = model_at(upstream, transport, window=declared)
-            await model.load()
+            await model.load(ask())
             await gather(model, ask())
             assert paths(upstream) == ["/api/ps", "/api/generate", "/api/chat"]
             assert [asked.json["options"]["num_ctx"] for asked in upstream.requests[1:]] == [asked_for] * 2
@@ -195,12 +195,74 @@ def test_the_window_that_is_there_is_used(there: int | None, declared: int | Non
     run(main())
 
 
+def windows(upstream: Upstream) -> list[tuple[str, int]]:
+    """The windows that were asked for, and where."""
+    return [(asked.path, asked.json["options"]["num_ctx"]) for asked in upstream.requests if asked.body]
+
+
+def test_a_cold_start_with_a_long_prompt_is_one_load() -> None:
+    """With the window that the prompt needs: a narrower one would have to be loaded anew before the answer."""
+
+    async def main() -> None:
+        async with Upstream(NOTHING, LOADED, GOOD) as upstream, lanes() as transport:
+            model = model_at(upstream, transport)
+            long = ask("=" * 40_000)
+            await model.load(long)
+            assert (await gather(model, long)).end
+            assert windows(upstream) == [("/api/generate", 16384), ("/api/chat", 16384)]
+
+    run(main())
+
+
+def test_a_wider_wish_waits_for_the_load_that_is_under_way_and_then_loads() -> None:
+    """A hundred of either kind are two loads, and the narrow ones use the wide one."""
+
+    async def main() -> None:
+        scripts: list[Script] = [NOTHING, [Hold("load"), *LOADED], listed(), LOADED, GOOD]
+        async with Upstream(*scripts) as upstream, lanes() as transport:
+            model = model_at(upstream, transport)
+            narrow = [asyncio.create_task(model.load(ask())) for _ in range(100)]
+            while len(upstream.requests) < 2:
+                await asyncio.sleep(0.005)
+            wide = [asyncio.create_task(model.load(ask("word " * 6000))) for _ in range(100)]
+            await asyncio.sleep(0)
+            upstream.release("load")
+            await asyncio.gather(*narrow, *wide)
+            assert (await gather(model, ask())).end
+            assert windows(upstream) == [("/api/generate", 4096), ("/api/generate", 16384), ("/api/chat", 16384)]
+
+    run(main())
+
+
+def test_a_load_has_the_window_that_the_caller_set() -> None:
+    async def main() -> None:
+        async with Upstream(NOTHING, LOADED, GOOD) as upstream, lanes() as transport:
+            model = model_at(upstream, transport)
+            own = ask(provider_options={"options": {"num_ctx": 777}})
+            await model.load(own)
+            assert (await gather(model, own)).end
+            assert windows(upstream) == [("/api/generate", 777), ("/api/chat", 777)]
+
+    run(main())
+
+
+def test_for_a_prompt_that_can_never_fit_nothing_is_loaded() -> None:
+    async def main() -> None:
+        async with Upstream() as upstream, lanes() as transport:
+            with pytest.raises(AttemptFailed) as failed:
+                await model_at(upstream, transport, window=2048).load(ask("word " * 3000))
+            assert (failed.value.kind, failed.value.tokens, failed.value.window) == (K.CONTEXT_OVERFLOW, 3000, 2048)
+            assert upstream.connections == []
+
+    run(main())
+
+
 def test_one_load_serves_a_hundred() -> None:
     async def main() -> None:
         loading: Script = [Hold("load"), *LOADED]
         async with Upstream(NOTHING, loading) as upstream, lanes() as transport:
             model = model_at(upstream, transport)
-            waiting = [asyncio.create_task(model.load()) for _ in range(100)]
+            waiting = [asyncio.create_task(model.load(ask())) for _ in range(100)]
             while len(upstream.requests) < 2:
                 await asyncio.sleep(0.005)
             assert (model.state().loaded, model.state().loading) == (False, True)
@@ -218,7 +280,7 @@ def test_a_load_goes_on_when_all_who_wait_have_left() -> None:
     async def main() -> None:
         async with Upstream(NOTHING, [Hold("load"), *LOADED]) as upstream, lanes() as transport:
             model = model_at(upstream, transport)
-            first = asyncio.create_task(model.load())
+            first = asyncio.create_task(model.load(ask()))
             while len(upstream.requests) < 2:
                 await asyncio.sleep(0.005)
             first.cancel()
@@ -226,7 +288,7 @@ def test_a_load_goes_on_when_all_who_wait_have_left() -> None:
                 await first
             assert model.state().loading
             assert not any(connection.left.is_set() for connection in upstream.connections)
-            second = asyncio.create_task(model.load())
+            second = asyncio.create_task(model.load(ask()))
             upstream.release("load")
             await second
             assert paths(upstream) == ["/api/ps", "/api/generate"]
@@ -246,9 +308,9 @@ def test_a_load_may_drive_a_neighbour_out() -> None:
             )
             await gather(one, ask())
             assert one.state().loaded is True
-            await two.load()
+            await two.load(ask())
             assert (one.state().loaded, two.state().loaded) == (None, True)
-            await one.load()  # it had its place still: nobody was driven out
+            await one.load(ask())  # it had its place still: nobody was driven out
             assert (one.state().loaded, two.state().loaded) == (True, True)
 
     run(main())
@@ -258,7 +320,7 @@ def test_closing_ends_a_load_and_tells_who_waits() -> None:
     async def main() -> None:
         async with Upstream(NOTHING, [Hold("never")]) as upstream, lanes() as transport:
             model = model_at(upstream, transport)
-            waiting = asyncio.create_task(model.load())
+            waiting = asyncio.create_task(model.load(ask()))
             while len(upstream.requests) < 2:
                 await asyncio.sleep(0.005)
             await model.close()
@@ -277,7 +339,7 @@ def test_a_missing_model_comes_with_the_line_that_fetches_it() -> None:
         async with Upstream(NOTHING, missing) as upstream, lanes() as transport:
             model = model_at(upstream, transport)
             with pytest.raises(AttemptFailed) as failed:
-                await model.load()
+                await model.load(ask())
             assert failed.value.kind is K.MODEL_MISSING
             assert failed.value.hint == "ollama pull tried"
             assert (model.state().loaded, model.state().loading) == (None, False)
@@ -297,7 +359,7 @@ def test_why_a_load_failed(status: int, said: str, kind: FailureKind) -> None:
     async def main() -> None:
         async with Upstream(NOTHING, [whole({"error": said}, status=status)]) as upstream, lanes() as transport:
             with pytest.raises(AttemptFailed) as failed:
-                await model_at(upstream, transport).load()
+                await model_at(upstream, transport).load(ask())
             assert failed.value.kind is kind
 
     run(main())
@@ -309,7 +371,7 @@ def test_a_server_that_is_not_there_cannot_load() -> None:
             url = upstream.url
         async with lanes() as transport:
             with pytest.raises(AttemptFailed) as failed:
-                await OllamaModel(spec_of("ollama", url), transport).load()
+                await OllamaModel(spec_of("ollama", url), transport).load(ask())
             assert failed.value.kind is K.CONNECT
 
     run(main())
@@ -348,10 +410,10 @@ def test_a_server_that_knows_nothing_of_loading_is_taken_to_be_ready(scripts: li
     async def main() -> None:
         async with Upstream(*scripts, GOOD) as upstream, lanes() as transport:
             model = model_at(upstream, transport, keep_alive=0)
-            await model.load()
+            await model.load(ask())
             assert model.state().loaded is True
             count = len(upstream.requests)
-            await model.load()
+            await model.load(ask())
             assert len(upstream.requests) == count == len(scripts)
 
     run(main())
@@ -361,7 +423,7 @@ def test_a_model_in_the_cloud_is_never_loaded() -> None:
     async def main() -> None:
         async with Upstream() as upstream, lanes() as transport:
             model = model_at(upstream, transport, place="cloud")
-            await model.load()
+            await model.load(ask())
             assert model.state().loaded is True
             assert upstream.connections == []
 
@@ -375,7 +437,7 @@ def test_two_loops_one_after_the_other() -> None:
 
     async def main() -> FailureKind:
         try:
-            await model.load()
+            await model.load(ask())
         except AttemptFailed as failure:
             return failure.kind
         finally:

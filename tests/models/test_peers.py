@@ -10,7 +10,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -331,8 +330,10 @@ def test_a_cut_answer_is_gone_on_with(llama: LlamaServer, our_ollama: OllamaServ
     facts: dict[str, Any] = {"capabilities": frozenset({"prefill"})}
     whole = [piece.text for piece in hear(wire, base, request, **facts).chunks if isinstance(piece, Delta)]
     said = "".join(whole[:pieces])
-    heard = hear(wire, base, replace(request, max_tokens=24 - pieces), said=said, **facts)
-    assert said + heard.text == "".join(whole)
+    joined, text = said + hear(wire, base, request, said=said, **facts).text, "".join(whole)
+    # What is left of the limit is an estimate: the rest ends some tokens before or behind the whole.
+    assert len(joined) > len(said)
+    assert joined.startswith(text) or text.startswith(joined)
 
 
 # What was read for another prompt leaves other roundings, and may leave another word.
@@ -350,7 +351,7 @@ def test_a_cold_load_of_an_ollama_server(weights: Path) -> None:
                 spec = spec_of("ollama", server.url, name="phi", window=WINDOW)
                 model = OllamaModel(spec, transport)
                 assert await listed(server.url) == {}
-                waiting = [asyncio.create_task(model.load()) for _ in range(100)]
+                waiting = [asyncio.create_task(model.load(ask())) for _ in range(100)]
                 await asyncio.sleep(0)
                 assert model.state().loading
                 await asyncio.gather(*waiting)

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.wire_tools import continued, encode, read_arguments, safe, whole_calls
+from oblix.types.chunk import End
 from oblix.types.messages import Message, ResponseFormat, Tool, ToolCall
+from oblix.types.spec import Capability
 
 from .asking import WIRES, Wire, ask, hear, spec_of
-from .upstream import HANGUP
+from .upstream import HANGUP, head, sse, whole
 
 LONE = "\ud800"
 ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=30)
@@ -140,8 +142,79 @@ def test_the_beginning_of_an_answer_is_the_last_turn() -> None:
     request = ask("Count.")
     assert continued(request, "", spec) is request
     once = continued(request, "One, ", spec)
+    assert once is not None
     assert once.messages == (*request.messages, Message("assistant", "One, "))
-    assert continued(once, "two", spec).messages == (*request.messages, Message("assistant", "One, two"))
+    twice = continued(once, "two", spec)
+    assert twice is not None
+    assert twice.messages == (*request.messages, Message("assistant", "One, two"))
+    assert twice.max_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "left"),
+    [(100, 78), (22, 1), (17, 1), (16, None), (3, None)],
+    ids=["some", "none by the estimate", "one more than words", "a token for each word", "below"],
+)
+def test_the_limit_counts_the_whole_answer(limit: int, left: int | None) -> None:
+    """By the estimate 22 tokens are said. Only 16 are sure, one for each word, and only what is surely used up ends the answer."""
+    spec = spec_of("ollama", "http://x", capabilities=frozenset({"prefill"}))
+    rest = continued(ask(max_tokens=limit), "word " * 16, spec)
+    assert (rest and rest.max_tokens) == left
+
+
+PREFILL: frozenset[Capability] = frozenset({"prefill"})
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_an_answer_whose_length_is_used_up_ends_without_a_question(wire: Wire) -> None:
+    heard = hear(wire, [HANGUP], request=ask(max_tokens=2), said="One, two", capabilities=PREFILL)
+    assert heard.chunks == [End("length")]
+    assert heard.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("wire", "path"), [("openai", ["max_tokens"]), ("claude", ["max_tokens"]), ("ollama", ["options", "num_predict"])]
+)
+def test_the_rest_of_the_limit_is_what_a_server_is_asked_for(wire: Wire, path: list[str]) -> None:
+    heard = hear(wire, [HANGUP], request=ask(max_tokens=9), said="One, ", capabilities=PREFILL)
+    found: Any = heard.asked[0].json
+    for name in path:
+        found = found[name]
+    assert found == 7
+
+
+OVERFLOW = [
+    whole(
+        {
+            "error": {
+                "message": "the prompt is too long",
+                "type": "invalid_request_error",
+                "code": "context_length_exceeded",
+            }
+        },
+        status=400,
+    )
+]
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_an_overflow_without_numbers_gets_ours(wire: Wire) -> None:
+    """The prompt's estimate, and the window as declared: the next model is chosen by them."""
+    failed = hear(wire, OVERFLOW, request=ask("=" * 3800), window=777).failed
+    assert (failed.kind, failed.tokens, failed.window) == (FailureKind.CONTEXT_OVERFLOW, 1007, 777)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_an_overflow_with_numbers_keeps_them(wire: Wire) -> None:
+    said = "prompt is too long: 210000 tokens > 200000 maximum"
+    failed = hear(wire, [whole({"error": {"message": said}}, status=400)], request=ask("="), window=777).failed
+    assert (failed.tokens, failed.window) == (210_000, 200_000)
+
+
+def test_an_overflow_inside_of_an_answer_gets_ours() -> None:
+    script = [head(), *sse({"error": {"code": "context_length_exceeded", "message": "no"}})]
+    failed = hear("openai", script, request=ask("=" * 3800), window=777).failed
+    assert (failed.kind, failed.tokens, failed.window) == (FailureKind.CONTEXT_OVERFLOW, 1007, 777)
 
 
 @pytest.mark.parametrize(

@@ -77,10 +77,11 @@ class Model(Protocol):
 class Loadable(Protocol):
     """A model that has to be brought into memory before it answers. What has no `load` is taken to be ready at any time."""
 
-    async def load(self) -> None:
+    async def load(self, request: Request) -> None:
         """Bring it into memory, and wait until it is there; nothing happens where it is there already.
 
-        One load serves all who wait for it, and goes on when one of them (or all) leave. It needs no prompt, and sends none.
+        One load serves all who wait for it, and goes on when one of them (or all) leave. Of the request only its size counts, where the
+        window has to be chosen with the load; no word of it is sent.
 
         Raises:
             AttemptFailed: It cannot be loaded, or its server cannot be reached.

@@ -57,6 +57,28 @@ _BY_CODE = {
     "invalid_model": K.MODEL_MISSING,
     "model_not_available": K.MODEL_MISSING,
     "model_decommissioned": K.MODEL_MISSING,
+    "billing_not_active": K.QUOTA_EXHAUSTED,
+    # They say what is wrong with the request; its echo in the message is not looked at.
+    **dict.fromkeys(
+        (
+            "invalid_function_parameters",
+            "invalid_json_schema",
+            "invalid_type",
+            "invalid_value",
+            "missing_required_parameter",
+            "unknown_parameter",
+            "unsupported_parameter",
+            "unsupported_value",
+            "string_above_max_length",
+            "array_above_max_length",
+            "integer_above_max_value",
+            "integer_below_min_value",
+            "decimal_above_max_value",
+            "decimal_below_min_value",
+            "tool_use_failed",  # Groq
+        ),
+        K.BAD_REQUEST,
+    ),
 }
 # The status that a type of error comes with, for one that comes inside of a good answer: it is treated as that status would be.
 _STATUS_OF = {
@@ -83,8 +105,9 @@ _STATUS_OF = {
     "DEADLINE_EXCEEDED": 504,
 }
 _QUOTA = re.compile(
-    r"usage limit|credit balance|(out of|insufficient|no|all available|any) (credits?|balance|funds|quota)\b|spend(ing)? limit|billing"
-    r"|key limit exceeded|exceeded your current quota",
+    r"usage limit|credit balance|(out of|insufficient|no|all available|any) (credits?|balance|funds|quota)\b|spend(ing)? limit"
+    # Not the word alone: a limit of the minute advertises billing ("add a payment method under billing to raise it").
+    r"|billing (hard limit|(is )?(not active|disabled)|to be enabled)|key limit exceeded|exceeded your current quota",
     re.IGNORECASE,
 )
 # Anthropic's limits of a month come as 429 rate_limit_error, with the day on which they end.
@@ -95,16 +118,25 @@ _FILTER = re.compile(r"requires moderation|input was flagged|content (management
 _FILTERED = re.compile(
     r"content filter", re.IGNORECASE
 )  # Anthropic: "Output blocked by content filtering policy", as 400
+# Said of a size and not of a field's name: with a verb before it, or behind it.
 _TOO_LONG = re.compile(
-    r"context (length|window|size|limit)|maximum (context|prompt length)|prompt is too long|exceeds? the (available )?context"
-    r"|input token count|request too large for",
+    r"(exceed\w*|(larger|greater|longer) than|too (long|large) for|overflow\w*|fit \w*|maximum)\b.{0,40}?\bcontext"
+    r" (length|window|size|limit)"
+    r"|\bcontext (length|window|size|limit) (is |was |has been |of )?(exceeded|reached|only|too small|full)"
+    r"|maximum prompt length|(prompt|input) is too long|exceeds? the (available )?context|input token count|request too large for",
     re.IGNORECASE,
 )
+# The model's name stands between, one word of it; in quotes it has become '' (see `_own_words`).
 _NO_MODEL = re.compile(
-    r"\bmodels?\b.{0,200}?(not found|does not exist|not exist\b|not a valid model|decommissioned|deprecated|no longer available)"
+    r"\bmodels?(?:[:/]\s*|\s+)(?:(?!(?:parameter|field|option|response|output)s?\b)\S{1,200}\s+|you requested\s+)?"
+    r"(?:(?:is|was|has been|does)\s+)?(?:not found|not exist\b|not a valid model|decommissioned|deprecated|no longer available)"
     r"|no such model|unknown model|invalid model|not a valid model|no endpoints found|^model: ",
     re.IGNORECASE,
 )
+# What a server quotes was written by somebody else: a function's name, a parameter, a piece of the prompt.
+_QUOTED = re.compile(r"(?<!\w)(['\"`])[^\n]{1,200}?\1(?!\w)")
+# Anthropic names the place first: what follows is about that place, and may repeat what stands there.
+_ABOUT_A_FIELD = re.compile(r"[a-z_]{1,30}\.\d{1,6}\b")
 _REGION = re.compile(r"country|region|territory|location is not supported", re.IGNORECASE)
 
 _NUMBER = rb"(?P<%s>\d{1,9})"
@@ -163,7 +195,7 @@ def _kind(status: int, codes: list[str], text: str, wait: float | None) -> Failu
     named = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None)
     if named is K.RATE_LIMITED and _SPENT.search(text):
         return K.QUOTA_EXHAUSTED
-    return named or _by_text(status, text, wait) or _BY_STATUS.get(status) or _by_range(status)
+    return named or _by_text(status, _own_words(text), wait) or _BY_STATUS.get(status) or _by_range(status)
 
 
 def _by_text(status: int, text: str, wait: float | None) -> FailureKind | None:
@@ -180,6 +212,11 @@ def _by_text(status: int, text: str, wait: float | None) -> FailureKind | None:
     if _TOO_LONG.search(text):
         return K.CONTEXT_OVERFLOW
     return K.MODEL_MISSING if status != 429 and _NO_MODEL.search(text) else None
+
+
+def _own_words(text: str) -> str:
+    """The text without what it quotes; nothing of it where it speaks of one field of the request."""
+    return "" if _ABOUT_A_FIELD.match(text) else _QUOTED.sub("''", text)
 
 
 def _meant(status: int, codes: list[str]) -> int:
@@ -220,7 +257,9 @@ def _read(body: bytes) -> tuple[list[str], str]:
     error = found.get("error", found) if isinstance(found, dict) else found
     if not isinstance(error, dict):
         return [], str(error)
-    return [str(error[key]) for key in ("code", "type", "status") if error.get(key)], str(error.get("message") or error)
+    codes = [str(error[key]) for key in ("code", "type", "status") if error.get(key)]
+    values = "; ".join(value for value in error.values() if isinstance(value, str))  # FastAPI: {"detail": "…"}
+    return codes, str(error.get("message") or values or error)
 
 
 def _overflow(body: bytes) -> tuple[int | None, int | None]:

@@ -15,6 +15,7 @@ import msgspec
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.base import Call, ModelState
 from oblix.models.endpoint import Endpoint
+from oblix.models.fitting import with_numbers
 from oblix.models.sse import SseDecoder
 from oblix.models.transport import Answer, Permit, Transport
 from oblix.models.wire_tools import continued, encode, read_arguments, safe, whole_calls
@@ -87,14 +88,19 @@ class ClaudeModel:
 
     async def stream(self, request: Request, call: Call) -> AsyncIterator[Chunk]:
         """Answer piece by piece; see `models.base.Model`."""
-        request = continued(request, call.said, self.spec)
-        answer = await self._endpoint.ask(self._url, self._body(request), Permit(self.spec, request.private), call)
-        try:
-            async with aclosing(self._read(answer)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        finally:
-            answer.close()
+        asked = continued(request, call.said, self.spec)
+        if asked is None:
+            yield End("length")
+            return
+        permit = Permit(self.spec, request.private)
+        with with_numbers(asked, self.spec.window):
+            answer = await self._endpoint.ask(self._url, self._body(asked), permit=permit, call=call)
+            try:
+                async with aclosing(self._read(answer)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+            finally:
+                answer.close()
 
     async def _read(self, answer: Answer) -> AsyncGenerator[Chunk]:
         decoder, told = SseDecoder(), _Told()

@@ -31,7 +31,7 @@ class Endpoint:
         self._headers = headers
         self._secret = secret
 
-    async def ask(self, url: str, body: dict[str, Any], permit: Permit, call: Call) -> Answer:
+    async def ask(self, url: str, body: dict[str, Any], *, permit: Permit, call: Call) -> Answer:
         """A good answer, whose body is still to come. Always `close()` it.
 
         Raises:

@@ -7,7 +7,10 @@ LM Studio cuts the middle), and answer what is left. We ask them not to, which o
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from oblix.decision.tokens import estimate_messages
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.types.messages import Message
 from oblix.types.request import Request
@@ -45,7 +48,7 @@ class Ruler:
         self._counts: OrderedDict[int, int] = OrderedDict()
         self._counts_what_it_knew = False  # it was seen to count, whole, a prompt whose beginning it had read before
 
-    def refuse(self, request: Request, window: int | None, model_id: str) -> None:
+    def refuse(self, request: Request, window: int | None, *, model_id: str) -> None:
         """Raise, before anything is sent, when the prompt cannot fit.
 
         Raises:
@@ -60,7 +63,7 @@ class Ruler:
                 f"the prompt has {fewest} tokens or more, and {model_id} reads at most {window}", fewest, window
             )
 
-    def check(self, request: Request, counted: int | None, window: int | None, model_id: str) -> None:
+    def check(self, request: Request, counted: int | None, *, window: int | None, model_id: str) -> None:
         """Note what the server counted in a prompt.
 
         Raises:
@@ -104,6 +107,18 @@ def overflow(message: str, tokens: int | None, window: int | None) -> AttemptFai
     )
     failure.tokens, failure.window = tokens, window
     return failure
+
+
+@contextmanager
+def with_numbers(request: Request, window: int | None) -> Iterator[None]:
+    """An overflow that passes by gets the numbers that its peer did not name: estimated tokens, and the window as far as we know it."""
+    try:
+        yield
+    except AttemptFailed as failure:
+        if failure.kind is FailureKind.CONTEXT_OVERFLOW:
+            failure.tokens = estimate_messages(request.messages) if failure.tokens is None else failure.tokens
+            failure.window = window if failure.window is None else failure.window
+        raise
 
 
 def _beginnings(request: Request) -> list[int]:

@@ -59,7 +59,6 @@ def off_protocol(response: aiohttp.ClientResponse, spec: ModelSpec) -> AttemptFa
 def translate(error: BaseException, spec: ModelSpec, *, answered: bool) -> AttemptFailed:
     """Every exception of aiohttp and the system, as a failure of a named kind. `answered`: the headers had come."""
     import aiohttp
-    from aiohttp.http_exceptions import HttpProcessingError
 
     if isinstance(error, AttemptFailed):
         return error
@@ -72,7 +71,14 @@ def translate(error: BaseException, spec: ModelSpec, *, answered: bool) -> Attem
         error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError | ssl.SSLError | socket.gaierror | TimeoutError
     ):
         return _not_connected(error, at, spec)
-    if isinstance(error, aiohttp.ClientHttpProxyError):  # nothing went through
+    return _unsendable(error, at, spec) or _unanswered(error, at)
+
+
+def _unsendable(error: BaseException, at: str, spec: ModelSpec) -> AttemptFailed | None:
+    """The address or the request is at fault, or the proxy: nothing went through."""
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientHttpProxyError):
         return AttemptFailed(
             FailureKind.CONNECT, f"no answer from {at}: the proxy refused (HTTP {error.status})", cause=error
         )
@@ -87,6 +93,14 @@ def translate(error: BaseException, spec: ModelSpec, *, answered: bool) -> Attem
             hint="Look for line breaks and other control characters in the key.",
             cause=error,
         )
+    return None
+
+
+def _unanswered(error: BaseException, at: str) -> AttemptFailed:
+    """There was a connection, and no answer came of it."""
+    import aiohttp
+    from aiohttp.http_exceptions import HttpProcessingError
+
     if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
         return AttemptFailed(
             FailureKind.PROTOCOL, f"{at} does not answer in HTTP as it should: {_words(error)}", cause=error
@@ -95,7 +109,7 @@ def translate(error: BaseException, spec: ModelSpec, *, answered: bool) -> Attem
         failure = AttemptFailed(
             FailureKind.CONNECT, f"{at} dropped the connection before it answered: {_words(error)}", cause=error
         )
-        # There was a connection: the request, or some of it, is on its way, and may be worked on, and charged for.
+        # The request, or some of it, is on its way, and may be worked on, and charged for.
         failure.certainty = "possibly_accepted"
         return failure
     return AttemptFailed(FailureKind.INTERNAL, f"{at}: {type(error).__name__}: {error}", cause=error)

@@ -18,7 +18,7 @@ from oblix.decision.tokens import estimate_messages
 from oblix.errors import AttemptFailed, ConfigurationError, FailureKind
 from oblix.models.base import Call, ModelState
 from oblix.models.endpoint import Endpoint
-from oblix.models.fitting import Ruler
+from oblix.models.fitting import Ruler, with_numbers
 from oblix.models.ndjson import NdjsonDecoder
 from oblix.models.ollama_memory import OllamaMemory, keep_seconds
 from oblix.models.transport import Answer, Permit, Transport
@@ -118,26 +118,32 @@ class OllamaModel:
     async def stream(self, request: Request, call: Call) -> AsyncIterator[Chunk]:
         """Answer piece by piece; see `models.base.Model`."""
         permit = Permit(self.spec, request.private)
-        request = continued(request, call.said, self.spec)
-        body = self._body(request)
+        asked = continued(request, call.said, self.spec)
+        if asked is None:
+            yield End("length")
+            return
+        body = self._body(asked)
         window = _window(body)
-        self._ruler.refuse(request, window, self.spec.id)
+        self._ruler.refuse(asked, window, model_id=self.spec.id)
         if request.private:
             await self._verify_local(permit, call)
         if window and self._memory.loaded and self._memory.window not in (None, window):
-            call.watch.reached("load")  # Ollama loads a model anew for another window
+            # It is in memory, so that nobody called `load`; but Ollama loads a model anew for another window.
+            call.watch.reached("load")
             await self._memory.load(window, exact=True)
             call.watch.reached("first_token")
         try:
-            answer = await self._endpoint.ask(f"{self._url}/api/chat", body, permit, call)
-            try:
-                async with aclosing(self._read(answer, request, body)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-            finally:
-                answer.close()
+            with with_numbers(asked, window):
+                answer = await self._endpoint.ask(f"{self._url}/api/chat", body, permit=permit, call=call)
+                try:
+                    async with aclosing(self._read(answer, asked, body)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                finally:
+                    answer.close()
         except AttemptFailed as error:
-            self._note(error, request, window)
+            if error.kind is not FailureKind.CONTEXT_OVERFLOW:
+                self._memory.lost()  # whether a model that failed is still loaded, is not known
             raise
 
     async def _read(self, answer: Answer, request: Request, body: dict[str, Any]) -> AsyncGenerator[Chunk]:
@@ -174,18 +180,11 @@ class OllamaModel:
                 keep = keep_seconds(body.get("keep_alive", ""))
         self._memory.answered(window, keep)
         if body.get("truncate") is not True:  # who asks for it may have the prompt cut
-            self._ruler.check(request, line.prompt_eval_count, window, self.spec.id)
+            self._ruler.check(request, line.prompt_eval_count, window=window, model_id=self.spec.id)
         reason = "length" if line.done_reason == "length" else "stop"
         whole = whole_calls(calls, reason, self.spec.id) if calls else ()
         reason = "tool_calls" if whole and reason == "stop" else reason
         return End(reason, Usage(line.prompt_eval_count, line.eval_count), whole, tuple(logprobs))
-
-    def _note(self, error: AttemptFailed, request: Request, window: int | None) -> None:
-        """Ollama names no numbers when a prompt does not fit; and whether a model that failed is still loaded, is not known."""
-        if error.kind is not FailureKind.CONTEXT_OVERFLOW:
-            self._memory.lost()
-        elif error.tokens is None:
-            error.tokens, error.window = estimate_messages(request.messages), window
 
     def _parse(self, raw: bytes) -> _Line:
         try:
@@ -229,7 +228,8 @@ class OllamaModel:
             )
 
     def _body(self, request: Request) -> dict[str, Any]:
-        options: dict[str, Any] = {"num_ctx": self._fitting_window(request)}
+        own = _own_options(request)
+        options: dict[str, Any] = {} if "num_ctx" in own else {"num_ctx": self._fitting_window(request)}
         wishes = {
             "temperature": request.temperature,
             "top_p": request.top_p,
@@ -253,34 +253,60 @@ class OllamaModel:
             body["format"] = request.response_format.schema or "json"
         if request.logprobs:
             body |= {"logprobs": True, "top_logprobs": request.logprobs}
-        extra = dict(request.provider_options)
-        options.update(extra.pop("options", {}))
-        return body | extra
+        options.update(own)
+        return body | {name: value for name, value in request.provider_options.items() if name != "options"}
 
     def _fitting_window(self, request: Request) -> int:
-        """A window that the prompt and its answer fit; it never shrinks, because each change makes Ollama load the model anew."""
+        """A window that the prompt and its answer fit; it never shrinks, because each change makes Ollama load the model anew.
+
+        Raises:
+            AttemptFailed: kind `context_overflow`, when none fits.
+        """
         if self.spec.window:
             return self.spec.window
         need = estimate_messages(request.messages) + (request.max_tokens or DEFAULT_ANSWER)
-        while self._window < min(need, MAX_WINDOW):
-            self._window *= 2
+        window = self._window
+        while window < min(need, MAX_WINDOW):
+            window *= 2
         loaded = self._memory.window if self._memory.loaded else None
-        self._window = max(self._window, loaded or 0)  # somebody else may have had it loaded with a wider one
-        return self._window
+        window = max(window, loaded or 0)  # somebody else may have had it loaded with a wider one
+        self._ruler.refuse(request, window, model_id=self.spec.id)  # what cannot fit needs no room
+        self._window = window
+        return window
 
     def state(self) -> ModelState:
         """What is known of the server's memory; a service in the cloud is taken to be loaded."""
         loaded = True if self.spec.place == "cloud" else self._memory.loaded
         return ModelState(loaded=loaded, loading=self._memory.loading, window=self.spec.window or self._window)
 
-    async def load(self) -> None:
-        """Have the server bring the model into memory; see `models.base.Loadable`."""
-        if self.spec.place != "cloud":
-            await self._memory.load(self.spec.window or self._window, exact=self.spec.window is not None)
+    async def load(self, request: Request) -> None:
+        """Have the server bring the model into memory, with the window that `request` needs; see `models.base.Loadable`.
+
+        For one that can never fit, nothing is loaded: it is refused as `stream` would.
+        """
+        if self.spec.place == "cloud":
+            return
+        own = _own_options(request).get("num_ctx")
+        exact = isinstance(own, int) or self.spec.window is not None
+        window = own if isinstance(own, int) else self._fitting_window(request)
+        self._ruler.refuse(request, window, model_id=self.spec.id)
+        await self._memory.load(window, exact=exact)
 
     async def close(self) -> None:
         """Stop waiting for a load. The connections belong to the transport."""
         await self._memory.close()
+
+
+def _own_options(request: Request) -> Mapping[str, Any]:
+    """What the caller sets of Ollama's `options`.
+
+    Raises:
+        AttemptFailed: kind `bad_request`, when it is no mapping.
+    """
+    own = request.provider_options.get("options", {})
+    if not isinstance(own, Mapping):
+        raise AttemptFailed(FailureKind.BAD_REQUEST, f"provider_options['options'] is {own!r}, expected a dict")
+    return own
 
 
 def _window(body: Mapping[str, Any]) -> int | None:

@@ -14,7 +14,7 @@ import msgspec
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.base import Call, ModelState
 from oblix.models.endpoint import Endpoint
-from oblix.models.fitting import Ruler
+from oblix.models.fitting import Ruler, with_numbers
 from oblix.models.sse import Event, SseDecoder
 from oblix.models.transport import Permit, Transport
 from oblix.models.wire_tools import continued, function_tools, safe, whole_calls
@@ -93,29 +93,34 @@ class OpenAIModel:
 
     async def stream(self, request: Request, call: Call) -> AsyncIterator[Chunk]:
         """Answer piece by piece; see `models.base.Model`."""
-        request = continued(request, call.said, self.spec)
+        asked = continued(request, call.said, self.spec)
+        if asked is None:
+            yield End("length")
+            return
         if self.spec.is_edge:
-            self._ruler.refuse(request, self.spec.window, self.spec.id)
-        body = self._body(request) | (self._going_on if call.said else {})
-        answer = await self._endpoint.ask(self._url, body, Permit(self.spec, request.private), call)
-        try:
-            if answer.content_type == "text/event-stream":
-                decoder, told = SseDecoder(), _Told()
-                while not told.is_done and (data := await answer.next()):
-                    for chunk in self._read(decoder.feed(data), told):
+            self._ruler.refuse(asked, self.spec.window, model_id=self.spec.id)
+        body, permit = self._body(asked) | (self._going_on if call.said else {}), Permit(self.spec, request.private)
+        with with_numbers(asked, self.spec.window):
+            answer = await self._endpoint.ask(self._url, body, permit=permit, call=call)
+            try:
+                if answer.content_type == "text/event-stream":
+                    decoder, told = SseDecoder(), _Told()
+                    while not told.is_done and (data := await answer.next()):
+                        for chunk in self._read(decoder.feed(data), told):
+                            yield chunk
+                    if told.is_done:
+                        await answer.finish()
+                    yield self._end(told, asked)
+                elif call.said:  # llama.cpp repeats the beginning in an answer of one piece, others do not
+                    raise AttemptFailed(
+                        FailureKind.PROTOCOL,
+                        f"{self.spec.id} does not stream, so that it cannot go on from a beginning",
+                    )
+                else:
+                    for chunk in self._buffered(await answer.read(MAX_BUFFERED), asked):
                         yield chunk
-                if told.is_done:
-                    await answer.finish()
-                yield self._end(told, request)
-            elif call.said:  # llama.cpp repeats the beginning in an answer of one piece, others do not
-                raise AttemptFailed(
-                    FailureKind.PROTOCOL, f"{self.spec.id} does not stream, so that it cannot go on from a beginning"
-                )
-            else:
-                for chunk in self._buffered(await answer.read(MAX_BUFFERED), request):
-                    yield chunk
-        finally:
-            answer.close()
+            finally:
+                answer.close()
 
     def _read(self, events: list[Event], told: _Told) -> Iterator[Chunk]:
         """What the events say, up to `[DONE]`. No asynchronous generator: closing one inside of another takes a task of its own."""
@@ -139,7 +144,7 @@ class OpenAIModel:
     def _end(self, told: _Told, request: Request) -> End:
         end = told.end(self.spec.id)
         if self.spec.is_edge:  # a service in the cloud refuses what does not fit; servers at home may cut it
-            self._ruler.check(request, end.usage.input_tokens, self.spec.window, self.spec.id)
+            self._ruler.check(request, end.usage.input_tokens, window=self.spec.window, model_id=self.spec.id)
         return end
 
     def _buffered(self, body: bytes, request: Request) -> list[Chunk]:

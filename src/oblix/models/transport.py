@@ -7,7 +7,7 @@ Redirects are never followed (a key would travel with them), no cookie is kept. 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -183,18 +183,7 @@ class Transport:
             )
 
         try:
-            is_new.set(False)
-            clock = asyncio.get_running_loop().time
-            sent = clock()
-            try:
-                response = await ask((place, True))
-            except dropped() as error:
-                # The peer had closed a kept connection before our request reached it: once more, on a new one. No byte of an answer
-                # had come. llama.cpp closes right after an answer while it announces to keep the connection, so that every
-                # seventh of requests without a pause between them met a dead one.
-                if is_new.get() or was_heard(error) or clock() - sent > RESEND_WITHIN:
-                    raise
-                response = await ask((place, False))
+            response = await _answered(ask, place)
         except foreign() as error:
             raise translate(error, permit.spec, answered=False) from error
         if 300 <= response.status < 400 or response.headers.get("content-encoding", "identity") != "identity":
@@ -262,6 +251,22 @@ class Transport:
                 for protocol in (*kept, *connector._acquired):
                     _drop(protocol.transport)
             connector._close()
+
+
+async def _answered(ask: Callable[[Lane], Awaitable[aiohttp.ClientResponse]], place: Place) -> aiohttp.ClientResponse:
+    """What `ask` gets on a kept connection; where that was dead already, on a new one."""
+    is_new.set(False)
+    clock = asyncio.get_running_loop().time
+    sent = clock()
+    try:
+        return await ask((place, True))
+    except dropped() as error:
+        # The peer had closed a kept connection before our request reached it: once more, on a new one. No byte of an answer had come.
+        # llama.cpp closes right after an answer while it announces to keep the connection, so that every seventh of requests without
+        # a pause between them met a dead one.
+        if is_new.get() or was_heard(error) or clock() - sent > RESEND_WITHIN:
+            raise
+        return await ask((place, False))
 
 
 def _import_client() -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 
+from oblix.decision.tokens import estimate
 from oblix.errors import AttemptFailed, FailureKind
+from oblix.models.fitting import fewest_tokens
 from oblix.types.messages import Message, Tool, ToolCall
-from oblix.types.request import Request
+from oblix.types.request import Request, unfit_to_continue
 from oblix.types.spec import ModelSpec
 
 _ENCODER = msgspec.json.Encoder()
@@ -109,30 +111,31 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def continued(request: Request, said: str, spec: ModelSpec) -> Request:
+def continued(request: Request, said: str, spec: ModelSpec) -> Request | None:
     """The request with the beginning of its answer as the last turn, where there is one to go on from.
+
+    Its limit counts the whole answer, so that it is lowered by what was said: by the estimate, which is mostly above the truth. As long
+    as that does not prove the limit used up, one token is left: a whole answer of which only the proof was missing can then end.
+
+    Returns:
+        `None` when nothing may be said any more: the answer is at its end, with the finish reason `length`.
 
     Raises:
         AttemptFailed: kind `bad_request`, when the model would begin again, or the rest could not be told from a whole.
     """
     if not said:
         return request
-    why = next(
-        (
-            reason
-            for reason, applies in (
-                ("the model takes no beginning of an answer", "prefill" not in spec.capabilities),
-                ("the form of the rest depends on the whole (response_format)", request.response_format is not None),
-                ("it may be a tool call, which is whole or not at all", bool(request.tools)),
-                ("the log-probabilities of the beginning are not kept", request.logprobs > 0),
-            )
-            if applies
-        ),
-        None,
-    )
+    why = unfit_to_continue(request)
+    if "prefill" not in spec.capabilities:
+        why = "the model takes no beginning of an answer"
     if why is not None:
         raise AttemptFailed(FailureKind.BAD_REQUEST, f"{spec.id} cannot go on from where an answer broke off: {why}")
+    left = request.max_tokens
+    if left is not None:
+        if fewest_tokens((Message("assistant", said),)) >= left:
+            return None
+        left = max(1, left - estimate(said))
     *before, last = request.messages
     if last.role == "assistant":  # the caller began the answer: two turns in a row are refused by llama.cpp
-        return replace(request, messages=(*before, replace(last, content=last.text + said)))
-    return replace(request, messages=(*request.messages, Message("assistant", said)))
+        return replace(request, messages=(*before, replace(last, content=last.text + said)), max_tokens=left)
+    return replace(request, messages=(*request.messages, Message("assistant", said)), max_tokens=left)

@@ -149,7 +149,7 @@ class ScriptedModel:
             if inspect.isawaitable(found):
                 await found
 
-    async def load(self) -> None:
+    async def load(self, request: Request) -> None:
         """As `models.base.Loadable` says: one load for all, whoever leaves."""
         if self._is_loaded:
             return

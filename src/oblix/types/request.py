@@ -65,3 +65,14 @@ class Request:
     def has_images(self) -> bool:
         """Whether any message carries an image."""
         return any(message.images for message in self.messages)
+
+
+def unfit_to_continue(request: Request) -> str | None:
+    """Why an answer to this request cannot be gone on from by any model, `None` when it can."""
+    if request.tools:
+        return "an answer that may call tools is whole or nothing"
+    if request.response_format is not None:
+        return "a grammar would begin anew in the middle of the JSON"
+    if request.logprobs:
+        return "the log-probabilities of what was said are lost"
+    return None

@@ -214,7 +214,7 @@ def test_a_process_that_goes_on_in_time_keeps_its_life_and_its_answers(bench: Be
 def test_leaving_a_count_of_a_process_that_stands_still_finds_it_out_too(bench: Bench, gone: Gone) -> None:
     async def run() -> None:
         async with bench.open(hung_after=0.5) as model:
-            await model.load()
+            await model.load(bench.request())
             pid = bench.pid(model)
             os.kill(pid, signal.SIGSTOP)
             counting = asyncio.create_task(model.count_tokens(bench.request()))
@@ -228,7 +228,7 @@ def test_leaving_a_count_of_a_process_that_stands_still_finds_it_out_too(bench: 
 def test_many_who_leave_a_healthy_process_do_not_cost_its_life(bench: Bench) -> None:
     async def run() -> None:
         async with bench.open(hung_after=2.0, slots=2, window=2048) as model:
-            await model.load()
+            await model.load(bench.request())
             pid = bench.pid(model)
             for tokens in range(1, 16):
                 stream = model.stream(bench.endless(), bench.call())
@@ -282,7 +282,7 @@ def test_a_question_whose_sight_ends_every_process_is_not_asked_for_ever(bench: 
 def test_a_crash_leaves_no_image_of_the_process_on_disk(bench: Bench) -> None:
     async def run() -> None:
         async with bench.open() as model:
-            await model.load()
+            await model.load(bench.request())
             limits = psutil.Process(bench.pid(model)).rlimit(psutil.RLIMIT_CORE)
             assert limits[0] == 0
 

@@ -148,7 +148,7 @@ def test_a_missing_file_is_told_as_missing(bench: Bench, tmp_path: Path) -> None
 def test_a_hundred_who_load_and_ask_share_one_load(bench: Bench) -> None:
     async def run() -> set[int]:
         async with bench.open() as model:
-            tasks = [asyncio.create_task(model.load()) for _ in range(99)]
+            tasks = [asyncio.create_task(model.load(bench.request())) for _ in range(99)]
             tasks.append(asyncio.create_task(ask(bench, model)))
             while not model.state().processes:
                 await asyncio.sleep(0)
@@ -170,7 +170,7 @@ async def ask(bench: Bench, model: EmbeddedModel) -> None:
 def test_a_load_goes_on_when_all_who_waited_for_it_leave(bench: Bench) -> None:
     async def run() -> None:
         async with bench.open() as model:
-            tasks = [asyncio.create_task(model.load()) for _ in range(3)]
+            tasks = [asyncio.create_task(model.load(bench.request())) for _ in range(3)]
             while not model.state().processes:
                 await asyncio.sleep(0)
             pid = bench.pid(model)
@@ -178,7 +178,7 @@ def test_a_load_goes_on_when_all_who_waited_for_it_leave(bench: Bench) -> None:
                 task.cancel()
             await asyncio.wait(tasks)
             assert model.state().loading
-            await model.load()
+            await model.load(bench.request())
             assert bench.pid(model) == pid
 
     asyncio.run(run())
@@ -187,9 +187,9 @@ def test_a_load_goes_on_when_all_who_waited_for_it_leave(bench: Bench) -> None:
 def test_loading_what_is_loaded_does_nothing(bench: Bench) -> None:
     async def run() -> None:
         async with bench.open() as model:
-            await model.load()
+            await model.load(bench.request())
             pid = bench.pid(model)
-            await model.load()
+            await model.load(bench.request())
             assert bench.pid(model) == pid
             assert (await bench.answer(model)).phases == ["first_token"]
 
@@ -200,7 +200,7 @@ def test_a_load_that_fails_is_no_load_under_way(bench: Bench, tmp_path: Path) ->
     async def run() -> None:
         async with bench.open(tmp_path / "none.gguf") as model:
             with pytest.raises(AttemptFailed):
-                await model.load()
+                await model.load(bench.request())
             assert not model.state().loading
 
     asyncio.run(run())

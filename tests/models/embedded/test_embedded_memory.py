@@ -79,11 +79,11 @@ def test_signals_of_somebody_else_bar_no_load(bench: Bench) -> None:
     async def run() -> None:
         async with bench.open() as model:
             for _ in range(reload.MOST + 1):
-                await model.load()
+                await model.load(bench.request())
                 engine = psutil.Process(bench.pid(model))
                 engine.kill()
                 while model.state().loaded:
                     await asyncio.sleep(0)
-            await model.load()
+            await model.load(bench.request())
 
     asyncio.run(run())

@@ -180,8 +180,8 @@ def ask(**wishes: Any) -> Request:
 @pytest.mark.parametrize(
     ("request_", "word"),
     [
-        (ask(tools=(Tool("f"),)), "tool call"),
-        (ask(response_format=ResponseFormat("json_object")), "response_format"),
+        (ask(tools=(Tool("f"),)), "call tools"),
+        (ask(response_format=ResponseFormat("json_object")), "grammar"),
         (ask(logprobs=1), "log-probabilities"),
         (ask(provider_options={"grammar": "root ::= [a-z]+"}), "grammar"),
         (ask(provider_options={"chat_template_kwargs": {"enable_thinking": True}}), "chat_template_kwargs"),

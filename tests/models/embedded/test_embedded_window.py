@@ -34,7 +34,7 @@ async def prompt_of(bench: Bench, model: EmbeddedModel, tokens: int) -> Request:
 def test_a_prompt_that_fills_the_window_or_more_is_refused_with_both_numbers(bench: Bench, tokens: int) -> None:
     async def run() -> AttemptFailed:
         async with bench.open(window=WINDOW) as model:
-            await model.load()
+            await model.load(bench.request())
             assert model.state().window == WINDOW
             return await bench.failure(model, await prompt_of(bench, model, tokens))
 

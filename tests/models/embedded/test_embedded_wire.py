@@ -32,9 +32,25 @@ def test_streamed_tool_calls_become_whole() -> None:
         {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 4}},
     )
     assert chunks == [Progress("tool_call")] * 4
-    assert end.tool_calls == (ToolCall("c1", "get_weather", '{"city": "Paris"}'), ToolCall("call_r_1", "now", ""))
+    assert end.tool_calls == (ToolCall("c1", "get_weather", '{"city": "Paris"}'), ToolCall("call_r_1", "now", "{}"))
     assert end.finish_reason == "tool_calls"
     assert end.usage == Usage(9, 4, None)
+
+
+@pytest.mark.parametrize(
+    "function", [{"name": "now", "arguments": '{"zone": "U'}, {"arguments": "{}"}], ids=["half", "no name"]
+)
+def test_half_a_call_is_never_delivered(function: dict[str, str]) -> None:
+    """It might be carried out. What a limit cut off is left out, and the finish reason tells of it."""
+    whole = {"index": 0, "function": {"name": "now", "arguments": "{}"}}
+    calls = [whole, {"index": 1, "function": function}]
+    with pytest.raises(AttemptFailed) as failed:
+        read(delta(tool_calls=calls), delta("tool_calls"))
+    assert failed.value.kind is FailureKind.PROTOCOL
+    _, end = read(delta(tool_calls=calls), delta("length"))
+    names = [call.name for call in end.tool_calls]
+    assert names[:1] == ["now"]
+    assert end.finish_reason == "length"
 
 
 def test_thinking_is_progress_and_no_text() -> None:

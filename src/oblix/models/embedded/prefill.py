@@ -16,7 +16,7 @@ from typing import Any
 
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.types.chunk import Chunk, Delta, Progress
-from oblix.types.request import Request
+from oblix.types.request import Request, unfit_to_continue
 
 # Characters that are repeated at most; tokens are shorter. It bounds the cost in scripts that write without spaces.
 _LONGEST = 32
@@ -50,20 +50,11 @@ def check(request: Request, *, continues: bool) -> None:
     Raises:
         AttemptFailed: It cannot; the message says why.
     """
-    why = next(
-        (
-            reason
-            for reason, applies in (
-                ("it thinks before it answers, and the thought is not kept", not continues),
-                ("the form of the rest depends on the whole (response_format)", request.response_format is not None),
-                ("it may be a tool call, which is whole or not at all", bool(request.tools)),
-                ("the log-probabilities of the beginning are not kept", request.logprobs > 0),
-                *((f"provider_options has {name!r}", name in request.provider_options) for name in _OWN_GRAMMAR),
-            )
-            if applies
-        ),
-        None,
-    )
+    why = unfit_to_continue(request)
+    if not continues:
+        why = "it thinks before it answers, and the thought is not kept"
+    elif own := next((name for name in _OWN_GRAMMAR if name in request.provider_options), None):
+        why = f"provider_options has {own!r}"
     if why is not None:
         raise AttemptFailed(
             FailureKind.BAD_REQUEST,

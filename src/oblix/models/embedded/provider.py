@@ -49,8 +49,8 @@ class EmbeddedModel:
         self.spec = spec
         self._engine = Engine(spec.name, settings)
 
-    async def load(self) -> None:
-        """Have the weights in memory. One load serves all who wait, and goes on when they leave.
+    async def load(self, request: Request) -> None:
+        """Have the weights in memory, whatever the `request`: the window is fixed. One load serves all, and goes on when they leave.
 
         Raises:
             AttemptFailed: They are missing or cannot be loaded, or the engine was killed too often.

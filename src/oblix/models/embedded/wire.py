@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from oblix.errors import AttemptFailed, FailureKind
+from oblix.models.wire_tools import whole_calls
 from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
 from oblix.types.messages import Message, ResponseFormat, Tool, ToolCall
 from oblix.types.request import Request
@@ -141,15 +142,15 @@ class Reader:
         call["arguments"] += function.get("arguments") or ""
 
     def end(self) -> End:
-        """The proof of completion.
+        """The proof of completion, with tool calls that are whole (see `whole_calls`).
 
         Raises:
-            AttemptFailed: The engine gave none: the answer is cut off.
+            AttemptFailed: The engine gave none: the answer is cut off. Or it called a tool in a way that cannot be carried out.
         """
         if self._reason is None:
             raise AttemptFailed(FailureKind.TRUNCATED, "The engine's answer stopped without a finish reason.")
-        calls = self._tool_calls()
-        reason = "tool_calls" if calls else self._reason
+        calls = whole_calls(self._tool_calls(), self._reason, "the embedded model")
+        reason = "tool_calls" if calls and self._reason == "stop" else self._reason
         return End(reason, self._usage, calls, tuple(self._logprobs))
 
     def _tool_calls(self) -> tuple[ToolCall, ...]:
