@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oblix.decision.facts import HEALTHY, Health
 from oblix.errors import FailureKind
 from oblix.execution.health import HealthBook
-from oblix.execution.latency import CLOUD, EDGE, Timing
+from oblix.execution.latency import Timing
 from oblix.types.failure import treatment
 from oblix.types.spec import ModelSpec
 
@@ -149,6 +149,65 @@ def test_a_new_answer_says_that_credit_is_back() -> None:
     book = after(K.QUOTA_EXHAUSTED, spec=GPT)
     book.succeeded(GPT, 30.0, Timing(2.0))
     assert book.of(GPT, 30.0).failing is None
+
+
+# --- who asked to be left alone ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "retry_after", "seconds", "text"),
+    [
+        (K.RATE_LIMITED, 3000.0, 3000.0, "it asked to be left alone for another 2,990 s (rate limit)"),
+        (K.OVERLOADED, 120.0, 120.0, "it asked to be left alone for another 110 s (overload)"),
+        (K.QUOTA_EXHAUSTED, None, 600.0, "its account is out of credit; it is left alone for another 590 s"),
+        (K.QUOTA_EXHAUSTED, 3000.0, 3000.0, "its account is out of credit; it is left alone for another 2,990 s"),
+        (K.RATE_LIMITED, 1e9, 3600.0, "it asked to be left alone for another 3,590 s (rate limit)"),
+    ],
+    ids=["rate limit", "overload", "credit", "credit with a date", "absurd"],
+)
+def test_a_long_wish_to_be_left_alone_is_told_until_it_is_over(
+    kind: FailureKind, retry_after: float | None, seconds: float, text: str
+) -> None:
+    book = a_book()
+    book.failed(GPT, kind, "no", 100.0, retry_after=retry_after)
+    assert book.rests_until(GPT, 110.0) == 100.0 + seconds
+    assert book.of(GPT, 110.0).resting == text
+    assert book.rests_until(GPT, 100.0 + seconds) is None
+    assert book.of(GPT, 100.0 + seconds).resting is None
+    assert book.rests_until(GPT_MINI, 110.0) is None
+
+
+@pytest.mark.parametrize("kind", FailureKind)
+@pytest.mark.parametrize("retry_after", [None, 60.0])
+def test_a_wait_of_a_minute_is_left_to_the_hands(kind: FailureKind, retry_after: float | None) -> None:
+    book = a_book()
+    book.failed(GPT, kind, "no", 0.0, retry_after=retry_after)
+    told = book.rests_until(GPT, 1.0)
+    assert told == (600.0 if kind is K.QUOTA_EXHAUSTED and retry_after is None else None)
+    assert (book.of(GPT, 1.0).resting is None) == (told is None)
+
+
+def test_a_shorter_wish_does_not_shorten_a_longer_one() -> None:
+    book = a_book()
+    for retry_after in (3000.0, 100.0, 2.0):
+        book.failed(GPT, K.RATE_LIMITED, "no", 0.0, retry_after=retry_after)
+    assert book.rests_until(GPT, 1.0) == 3000.0
+
+
+def test_a_rest_ends_with_an_answer_to_a_later_request_and_not_with_one_that_was_under_way() -> None:
+    book = a_book()
+    book.failed(GPT, K.RATE_LIMITED, "slow down", 10.0, retry_after=120.0)
+    book.succeeded(GPT, 12.0, Timing(8.0))
+    assert book.rests_until(GPT, 12.0) == 130.0
+    book.succeeded(GPT, 20.0, Timing(8.0))
+    assert book.rests_until(GPT, 20.0) is None
+
+
+def test_new_settings_end_a_rest() -> None:
+    book = after(K.QUOTA_EXHAUSTED, spec=GPT)
+    book.forget(GPT)
+    assert book.rests_until(GPT, 0.0) is None
+    assert book.of(GPT, 0.0) == HEALTHY
 
 
 # --- success ---
@@ -356,11 +415,44 @@ def test_a_request_that_crashed_an_engine_twice_is_kept_away_from_it() -> None:
     book = a_book()
     for now in (0.0, 1.0):
         book.failed(PHI, K.ENGINE_CRASH, "crashed", now, fingerprint=b"poison")
-    for spec in (PHI, LLAMA):
-        assert book.of(spec, 1.0, b"poison").quarantined is not None
-        assert book.of(spec, 1.0, b"harmless") == HEALTHY
-    assert book.of(GPT, 1.0, b"poison") == HEALTHY
+    assert book.of(PHI, 1.0, b"poison").quarantined == "this very request crashed its engine twice"
+    assert book.of(PHI, 1.0, b"harmless") == HEALTHY
     assert book.of(PHI, 3601.0, b"poison") == HEALTHY
+
+
+@pytest.mark.parametrize("other", [LLAMA, GPT], ids=["same server", "elsewhere"])
+def test_a_quarantine_is_for_one_model_because_each_has_a_process_of_its_own(other: ModelSpec) -> None:
+    book = a_book()
+    for now in (0.0, 1.0):
+        book.failed(PHI, K.ENGINE_CRASH, "crashed", now, fingerprint=b"poison")
+    assert book.of(other, 1.0, b"poison") == HEALTHY
+
+
+def test_whoever_was_in_a_crash_is_a_suspect_until_it_answers() -> None:
+    book = a_book()
+    for each in (b"poison", b"innocent"):
+        book.failed(PHI, K.ENGINE_CRASH, "crashed", 0.0, fingerprint=each)
+    book.succeeded(PHI, 10.0, SECOND, b"innocent")
+    assert book.is_suspect(PHI, b"poison")
+    assert not book.is_suspect(PHI, b"innocent")
+    assert not book.is_suspect(LLAMA, b"poison")
+
+
+@pytest.mark.parametrize("model_id", [PHI.id, LLAMA.id])
+def test_new_settings_release_the_poison_of_their_own_model_only(model_id: str) -> None:
+    book = a_book()
+    for now in (0.0, 1.0):
+        book.failed(PHI, K.ENGINE_CRASH, "crashed", now, fingerprint=b"poison")
+    book.forget(PHI if model_id == PHI.id else LLAMA)
+    assert (book.of(PHI, 1.0, b"poison").quarantined is None) == (model_id == PHI.id)
+
+
+def test_a_model_at_another_address_is_not_suspected() -> None:
+    book = a_book()
+    for now in (0.0, 1.0):
+        book.failed(PHI, K.ENGINE_CRASH, "crashed", now, fingerprint=b"poison")
+    moved = ModelSpec("ollama:phi", "ollama", "phi", "edge", endpoint="http://10.0.0.7:11434")
+    assert book.of(moved, 1.0, b"poison") == HEALTHY
 
 
 def test_a_request_that_is_answered_after_all_is_no_suspect() -> None:
@@ -383,94 +475,6 @@ def test_a_poisonous_request_does_not_close_the_engine_to_others() -> None:
     for now in (0.0, 1.0):
         book.failed(PHI, K.ENGINE_CRASH, "crashed", now, fingerprint=b"poison")
     assert book.admit(PHI, 1.0)
-
-
-# --- patience ---
-
-
-def test_patience_is_learned_from_answers() -> None:
-    book = a_book()
-    assert book.limits(PHI, 10) == EDGE
-    assert book.usual_first_token(PHI) is None
-    assert book.usual_load(PHI) is None
-    for _ in range(20):
-        book.succeeded(PHI, 0.0, Timing(30.0, 20.0, 8.0, 2.0, 100))
-    assert book.limits(PHI, 10).first_token == pytest.approx(30.0, rel=0.1)
-    assert book.limits(PHI, 10).idle == pytest.approx(12.0, rel=0.1)
-    assert book.usual_first_token(PHI) == pytest.approx(20.0, rel=0.1)
-    assert book.usual_load(PHI) == pytest.approx(2.0, rel=0.1)
-    assert book.limits(GPT, 10) == CLOUD
-
-
-def test_a_crowd_that_waited_together_doubles_the_patience_once() -> None:
-    book = a_book()
-    for _ in range(20):
-        book.succeeded(GPT, 0.0, Timing(5.0, 4.0, 4.0))
-    usual = book.limits(GPT, 10).first_token
-    for _ in range(50):
-        book.failed(GPT, K.TIMEOUT_FIRST_TOKEN, "silent", 10.0)
-    assert book.limits(GPT, 10).first_token == pytest.approx(2 * usual)
-
-
-# --- further attempts ---
-
-
-def test_a_retry_is_paid_for_by_requests() -> None:
-    book = a_book()
-    book.asked(0.0)
-    assert [book.may_retry(PHI, 0.0) for _ in range(3)] == [True, True, False]
-
-
-def test_who_fails_all_the_time_is_not_asked_twice() -> None:
-    book = after(*[K.SERVER_ERROR] * 5)
-    assert not book.may_retry(PHI, 0.0)
-    assert book.may_retry(LLAMA, 0.0)
-    book.succeeded(PHI, 0.0)
-    assert book.may_retry(PHI, 0.0)
-
-
-def test_caller_errors_do_not_throttle() -> None:
-    assert after(*[K.BAD_REQUEST] * 50).may_retry(PHI, 0.0)
-
-
-def test_the_twentieth_request_may_be_hedged_and_not_the_nineteenth() -> None:
-    book = a_book()
-    for _ in range(19):
-        book.asked(0.0)
-    assert not book.may_hedge(GPT, 0.0)
-    book.asked(0.0)
-    assert [book.may_hedge(GPT, 0.0) for _ in range(2)] == [True, False]
-
-
-def test_a_hedge_that_the_quota_refuses_costs_no_retry() -> None:
-    book = a_book()
-    book.asked(0.0)
-    assert not book.may_hedge(GPT, 0.0)
-    assert [book.may_retry(GPT, 0.0) for _ in range(2)] == [True, True]
-
-
-def test_a_hedge_that_was_refused_for_its_target_is_kept_for_another() -> None:
-    book = after(*[K.SERVER_ERROR] * 5)
-    for _ in range(20):
-        book.asked(0.0)
-    assert not book.may_hedge(PHI, 0.0)
-    assert book.may_hedge(GPT, 0.0)
-
-
-@given(st.lists(st.tuples(st.sampled_from(["asked", "retry", "hedge"]), st.floats(0, 0.5)), max_size=200))
-def test_retries_and_hedges_together_stay_within_their_share(events: list[tuple[str, float]]) -> None:
-    book, now, requests, hedges, extra = a_book(), 0.0, 0, 0, 0
-    for event, pause in events:
-        now += pause
-        if event == "asked":
-            book.asked(now)
-            requests += 1
-        elif event == "retry":
-            extra += book.may_retry(GPT, now)
-        elif book.may_hedge(GPT, now):
-            hedges, extra = hedges + 1, extra + 1
-        assert 20 * hedges <= requests
-        assert extra <= 2 + 0.2 * requests + 0.2 * now + 1e-6
 
 
 # --- all together ---

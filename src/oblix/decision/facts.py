@@ -48,6 +48,7 @@ class Health:
         failing: It, its server or the way there failed of late, and is given time.
         seconds: Typical seconds for an answer, from its own history; `None` before the first.
         quarantined: This very request crashed its engine before.
+        resting: It asked to be left alone for more than a minute, or is out of credit: nothing may be sent to it.
     """
 
     key_refused: str | None = None
@@ -55,6 +56,7 @@ class Health:
     failing: str | None = None
     seconds: float | None = None
     quarantined: str | None = None
+    resting: str | None = None
 
 
 HEALTHY = Health()

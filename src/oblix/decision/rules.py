@@ -77,7 +77,23 @@ def quarantine(facts: Facts, model: ModelFacts, policy: Policy) -> Reason | None
     return Reason("quarantine", model.health.quarantined) if model.health.quarantined else None
 
 
-RULES: tuple[Rule, ...] = (explicit_model, veto, privacy, capability, context_window, budget, key, missing, quarantine)
+def resting(facts: Facts, model: ModelFacts, policy: Policy) -> Reason | None:
+    """A service that asked to be left alone for long is left alone, also where nobody else is left."""
+    return Reason("resting", model.health.resting) if model.health.resting else None
+
+
+RULES: tuple[Rule, ...] = (
+    explicit_model,
+    veto,
+    privacy,
+    capability,
+    context_window,
+    budget,
+    key,
+    missing,
+    resting,
+    quarantine,
+)
 
 
 def estimated_cost(facts: Facts, model: ModelFacts) -> float | None:

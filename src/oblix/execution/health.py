@@ -15,11 +15,19 @@ from oblix.types.failure import Treatment, treatment
 from oblix.types.spec import ModelSpec
 
 K = FailureKind
+_EVER = float("-inf")
 _LIMITS_PASSED = {K.TIMEOUT_LOAD, K.TIMEOUT_FIRST_TOKEN, K.TIMEOUT_IDLE}
 _UNKNOWN = {K.MODEL_MISSING, K.MODEL_UNLOADABLE}
 # Failures that came from the server itself, at this moment. A stream that broke off or fell silent answered long ago; a page that is not
 # of the protocol may come from a captive portal.
 _ANSWERS = {K.OVERLOADED, K.SERVER_ERROR, K.RATE_LIMITED, K.QUOTA_EXHAUSTED}
+# What an account asks for when it says "leave me alone", and how that is called.
+_RESTS = {
+    K.RATE_LIMITED: "it asked to be left alone for another {} (rate limit)",
+    K.OVERLOADED: "it asked to be left alone for another {} (overload)",
+    K.QUOTA_EXHAUSTED: "its account is out of credit; it is left alone for another {}",
+}
+SHORT = 60.0  # seconds that the hands wait for themselves, when nobody else can answer
 # Seconds between two local failures that together say that the fault is here (resilience.md 2c: down fast).
 OFFLINE_WITHIN = 2.0
 NEWEST = 0.3  # weight of the newest answer in the typical seconds: the last three or four answers make most of it
@@ -27,10 +35,11 @@ NEWEST = 0.3  # weight of the newest answer in the typical seconds: the last thr
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """What excludes a model for a time, whatever its breaker says."""
+    """What excludes a model for a time, whatever its breaker says; `text` may have a place for the seconds that are left."""
 
     text: str
     until: float
+    since: float = _EVER
 
 
 @dataclass(slots=True, eq=False)
@@ -51,9 +60,15 @@ class _Known:
     why: str = ""
     refused: _Note | None = None
     missing: _Note | None = None
+    resting: _Note | None = None
     throttle: budget.Throttle = budget.OPEN
     learned: Learned = field(default_factory=Learned)
     well: Health = HEALTHY  # what is told while nothing is wrong
+
+    @property
+    def has_notes(self) -> bool:
+        """Whether anything but a breaker may exclude it."""
+        return self.refused is not None or self.missing is not None or self.resting is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +106,35 @@ class HealthBook:
     def of(self, spec: ModelSpec, now: float, fingerprint: bytes | None = None) -> Health:
         """The health of a model for a request; a model of which nothing is known is well."""
         known = self._known(spec)
-        if known.refused is None and known.missing is None and self._is_clear(known) and not self._quarantine.entries:
+        if not known.has_notes and self._is_clear(known) and not self._quarantine.entries:
             return known.well
-        engine, crashes = _engine(spec), self._quarantine
-        poison = fingerprint is not None and quarantine.is_quarantined(crashes, engine, fingerprint, now)
+        suspect = None if fingerprint is None else (spec.id, fingerprint)
         return Health(
             key_refused=_text(known.refused, now),
             missing=_text(known.missing, now),
             failing=self._failing(known, now),
             seconds=known.well.seconds,
-            quarantined="this very request crashed its engine twice" if poison else None,
+            quarantined=None if suspect is None else quarantine.reason(self._quarantine, suspect, now=now),
+            resting=_countdown(known.resting, now),
         )
+
+    def rests_until(self, spec: ModelSpec, now: float) -> float | None:
+        """The time before which nothing may be sent to this model, even if no other one is left; `None` when it may.
+
+        It asked for that, or is out of credit: an attempt would fail, and may make it worse. Waits of up to 60 s are not told here; the
+        hands wait for them.
+        """
+        note = self._known(spec).resting
+        return note.until if note is not None and now < note.until else None
 
     def has_suspects(self, now: float) -> bool:
         """Whether any request crashed an engine in the last hour. While none did, `of` and `succeeded` need no fingerprint."""
         self._quarantine = quarantine.current(self._quarantine, now)
         return bool(self._quarantine.entries)
+
+    def is_suspect(self, spec: ModelSpec, fingerprint: bytes) -> bool:
+        """Whether this request was in the model's engine when it crashed: such requests go back one at a time."""
+        return quarantine.is_suspect(self._quarantine, (spec.id, fingerprint))
 
     def admit(self, spec: ModelSpec, now: float) -> bool:
         """Whether an attempt may go to this model now, asked right before it. It has gone when this says so: a probe is taken.
@@ -146,6 +174,8 @@ class HealthBook:
         known = self._known(spec)
         started = None if timing is None else now - timing.total
         known.refused = known.missing = None
+        if known.resting is not None and (started is None or started + breaker.SLACK >= known.resting.since):
+            known.resting = None  # an answer that was under way when it was asked for does not shorten it
         known.breaker = breaker.succeeded(known.breaker, now, started=started)
         known.place.breaker = breaker.succeeded(known.place.breaker, now, started=started)
         if not spec.is_edge:
@@ -157,7 +187,7 @@ class HealthBook:
             usual = timing.total if before is None else (1.0 - NEWEST) * before + NEWEST * timing.total
             known.well = Health(seconds=usual)
         if fingerprint is not None and self._quarantine.entries:
-            self._quarantine = quarantine.cleared(self._quarantine, _engine(spec), fingerprint)
+            self._quarantine = quarantine.cleared(self._quarantine, (spec.id, fingerprint))
 
     def failed(
         self,
@@ -170,19 +200,26 @@ class HealthBook:
         *,
         started: float | None = None,
     ) -> None:
-        """An attempt failed. `retry_after`: seconds that the provider asked us to wait; it takes the place of our own cooldown."""
+        """An attempt failed.
+
+        Args:
+            retry_after: Seconds that the provider asked us to wait; it takes the place of our own cooldown.
+            fingerprint: What stands for the request, if it may have crashed the engine.
+        """
         known, treated = self._known(spec), treatment(kind)
         if kind is K.ENGINE_CRASH and fingerprint is not None:
-            self._quarantine = quarantine.crashed(self._quarantine, _engine(spec), fingerprint, now)
+            self._quarantine = quarantine.crashed(self._quarantine, (spec.id, fingerprint), now=now)
+        cooldown = (treated.cooldown if retry_after is None else retry_after) or 0.0
         if kind is K.AUTH:
             known.refused = _Note("its key was refused", now + (treated.cooldown or 0.0))
         elif kind in _UNKNOWN:
             known.missing = _Note(text, now + (retry_after or treated.cooldown or 0.0))
+        elif kind in _RESTS:
+            known.resting = _rest(known.resting, kind, cooldown, now=now)
         if treated.scope == "none":
             self.left(spec, now, started=started)
             return
         known.throttle = budget.throttled(known.throttle, ok=False)
-        cooldown = (treated.cooldown if retry_after is None else retry_after) or 0.0
         blow = _Blow(treated.weight, cooldown, text, now, started)
         if treated.scope == "model":
             if self._hit(known, blow) and kind in _LIMITS_PASSED:
@@ -205,7 +242,7 @@ class HealthBook:
         self._models.pop(spec.id, None)
         if place := self._places.get(_engine(spec)):
             place.breaker = CLOSED  # in place: other models are there as well
-        self._quarantine = quarantine.released(self._quarantine, _engine(spec))
+        self._quarantine = quarantine.released(self._quarantine, spec.id)
 
     # --- what further attempts may cost ---
 
@@ -241,6 +278,7 @@ class HealthBook:
         if known is None or known.spec.endpoint != spec.endpoint:
             place = self._places.setdefault(_engine(spec), _Place())
             known = self._models[spec.id] = _Known(spec, place)
+            self._quarantine = quarantine.released(self._quarantine, spec.id)  # at another address it is another model
         return known
 
     def _is_clear(self, known: _Known) -> bool:
@@ -309,6 +347,18 @@ class HealthBook:
 
 def _text(note: _Note | None, now: float) -> str | None:
     return note.text if note is not None and now < note.until else None
+
+
+def _countdown(note: _Note | None, now: float) -> str | None:
+    return note.text.format(f"{note.until - now:,.0f} s") if note is not None and now < note.until else None
+
+
+def _rest(before: _Note | None, kind: FailureKind, cooldown: float, *, now: float) -> _Note | None:
+    """What a model that asked to be left alone is left with: the longer of two wishes."""
+    seconds = min(cooldown, breaker.LONGEST_COOLDOWN)
+    if seconds <= SHORT or (before is not None and before.until >= now + seconds):
+        return before
+    return _Note(_RESTS[kind], now + seconds, now)
 
 
 def _engine(spec: ModelSpec) -> str:

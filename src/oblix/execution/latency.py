@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import NamedTuple
 
@@ -21,9 +21,13 @@ LOOK_EVERY = 16  # answers between two looks at the history: five quantiles at e
 MARGIN = 1.5  # on p99.9 (resilience.md 5.3; AWS Builders' Library: the percentile is the rate of false time-outs that one accepts)
 LOAD_MARGIN = 3.0  # a load from a cold disk takes a multiple of one from the page cache
 LOAD = (60.0, 900.0)  # seconds, the least and the most
-# Seconds between which a learned limit stays: below, a hiccup would count as a failure; above, nobody believes in an answer any more.
+# Seconds between which a limit stays that rests on a guess: below, a hiccup would count as a failure; above, nobody believes in an answer
+# any more, unless answers have shown otherwise.
 FIRST_TOKEN = {"edge": (10.0, 300.0), "cloud": (5.0, 60.0)}
 IDLE = {"edge": (5.0, 60.0), "cloud": (5.0, 30.0)}
+# Seconds, the most that doubling or long answers bring a limit to. Chat completions of OpenAI stream no thinking: a model that reasons for
+# minutes is silent for minutes, and could never answer below a fixed bound. It is the deadline of a call that sets none.
+LONGEST = 600.0
 _NO_WISH = Timeouts()
 
 
@@ -37,9 +41,15 @@ class Limits:
     idle: float
 
 
-# Start values. A first token from a cold Ollama may wait for the load of the model (its own limit is 5 minutes); a cloud answers or is ill.
-EDGE = Limits(connect=2.0, load=300.0, first_token=300.0, idle=60.0)
+# Start values, for an empty prompt. A cloud answers or is ill. A model at home has been loaded by then, which has a limit of its own (that
+# of Ollama is 5 minutes): 30 s are for other requests before this one, and no longer, because it may hang.
+# `connect` is not learned: it depends on the way, not on the model, and a kept-alive connection gives no sample. resilience.md 5.3 sets
+# 1 s; a SYN that is lost is sent again after 1 and 3 s (RFC 6298), so that ours survive one loss at home, and two on the way to a cloud.
+EDGE = Limits(connect=2.0, load=300.0, first_token=30.0, idle=60.0)
 CLOUD = Limits(connect=5.0, load=60.0, first_token=60.0, idle=30.0)
+# Seconds to read one more token of the prompt, while nothing better is known. Home: an old machine with 2 cores reads 24 to 56 tokens a
+# second when busy (engine.md 3, SmolLM2-135M). Cloud: its 60 s are for 200,000 tokens, the window of the large models.
+READING = {"edge": 0.05, "cloud": 0.0003}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +162,15 @@ class Learned:
 def limits(spec: ModelSpec, learned: Learned | None, prompt_tokens: int) -> Limits:
     """How long each phase of an attempt may be silent: what the caller set, else what was learned, else the start values."""
     if learned is None:
-        return _wished(spec, EDGE if spec.is_edge else CLOUD)
+        start = EDGE if spec.is_edge else CLOUD
+        return _wished(spec, replace(start, first_token=_start(spec, prompt_tokens)))
     steady = learned.steady
     if steady is not None and prompt_tokens <= steady.longest and spec is steady.spec:
         return steady.limits
     found = _wished(spec, _from_history(spec, learned, prompt_tokens))
-    longest = 1000 * (learned.prompts.quantile(0.999) or 0.0) if spec.is_edge else inf
-    learned.steady = Steady(found, longest, spec) if prompt_tokens <= longest else None
+    longest = _longest_prompt(learned)
+    is_steady = learned.first_token.samples >= ENOUGH and prompt_tokens <= longest
+    learned.steady = Steady(found, longest, spec) if is_steady else None
     return found
 
 
@@ -188,28 +200,53 @@ def median_load(learned: Learned) -> float | None:
 def _from_history(spec: ModelSpec, learned: Learned, prompt_tokens: int) -> Limits:
     start = EDGE if spec.is_edge else CLOUD
     patience = 2.0 ** min(learned.misses, 10)
-    first_token = _learned(learned.first_token, MARGIN) or start.first_token
-    if spec.is_edge:
-        first_token *= _excess(learned.prompts, prompt_tokens)
-    idle = _learned(learned.gap, MARGIN) or start.idle
-    load = _learned(learned.load, LOAD_MARGIN) or start.load
+    first, gap = _shown(learned.first_token, MARGIN), _shown(learned.gap, MARGIN)
+    load = _shown(learned.load, LOAD_MARGIN) if learned.load.samples >= ENOUGH else start.load
+    if learned.first_token.samples >= ENOUGH:
+        first_token = _stretched(first, spec, learned, prompt_tokens)
+    else:
+        first_token = max(first, _start(spec, prompt_tokens))
+    idle = gap if learned.gap.samples >= ENOUGH else max(gap, start.idle)
     return Limits(
         start.connect,
         _within(load * patience, LOAD),
-        _within(first_token * patience, FIRST_TOKEN[spec.place]),
-        _within(idle * patience, IDLE[spec.place]),
+        _patient(first_token, FIRST_TOKEN[spec.place], shown=first, patience=patience),
+        _patient(idle, IDLE[spec.place], shown=gap, patience=patience),
     )
 
 
-def _learned(history: Histogram, margin: float) -> float | None:
-    slowest = history.quantile(0.999) if history.samples >= ENOUGH else None
-    return None if slowest is None else slowest * margin
+def _start(spec: ModelSpec, prompt_tokens: int) -> float:
+    """Seconds to the first token of a model of which nothing is known."""
+    start = EDGE if spec.is_edge else CLOUD
+    return min(start.first_token + READING[spec.place] * prompt_tokens, FIRST_TOKEN[spec.place][1])
 
 
-def _excess(prompts: Histogram, prompt_tokens: int) -> float:
-    """By how much a prompt is longer than those that the times were learned from: reading is linear in the length."""
-    largest = prompts.quantile(0.999)
-    return 1.0 if largest is None else max(1.0, prompt_tokens / 1000 / largest)
+def _shown(history: Histogram, margin: float) -> float:
+    """Seconds that answers have shown to be needed, with a margin; 0 before the first. A few of them may lengthen a start value only."""
+    return (history.quantile(0.999) or 0.0) * margin
+
+
+def _stretched(seconds: float, spec: ModelSpec, learned: Learned, prompt_tokens: int) -> float:
+    """What was learned, for a prompt that may be longer than those that it was learned from.
+
+    Reading is linear in the length. Short prompts, or such as the model had in its cache, say little of reading, though: each further token
+    gets the seconds of the start value at least.
+    """
+    longest = _longest_prompt(learned)
+    if prompt_tokens <= longest:
+        return seconds
+    return max(seconds * prompt_tokens / longest, seconds + READING[spec.place] * (prompt_tokens - longest))
+
+
+def _longest_prompt(learned: Learned) -> float:
+    """Tokens of the longest prompt that the times were learned from; without an end when no lengths were told."""
+    thousands = learned.prompts.quantile(0.999)
+    return inf if thousands is None else 1000 * thousands
+
+
+def _patient(seconds: float, bounds: tuple[float, float], *, shown: float, patience: float) -> float:
+    """A guess stays within its bounds; what answers have shown goes beyond them, and so does patience after a miss."""
+    return min(max(_within(seconds, bounds), shown) * patience, LONGEST)
 
 
 def _within(seconds: float, bounds: tuple[float, float]) -> float:
