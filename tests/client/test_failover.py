@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from oblix import AllModelsFailed, DeadlineExceeded, NoRoute, StreamBroken
+from oblix import AgentReport, AllModelsFailed, DeadlineExceeded, FailureKind, NoRoute, StreamBroken
+from oblix.errors import AttemptFailed
 from oblix.models.base import Call
 from oblix.testing import Block, Cut, Fail, ScriptedModel, Wait, run
-from oblix.types.chunk import Chunk, Delta
+from oblix.types.attempt import Attempt
+from oblix.types.chunk import Chunk, Delta, End, Progress
 from oblix.types.request import Request
 
-from .hooked import PAID, client_with, cloud, edge, now
+from .hooked import PAID, Says, client_with, cloud, edge, now
 
+HARD = "Analyze and compare the quantum cryptography algorithms in depth."
 CRASH = Fail("engine_crash", "it crashed")
 
 
@@ -214,7 +219,7 @@ def test_what_may_have_been_billed_is_told_of_every_attempt() -> None:
         costs = {each.model_id: each.cost_usd for each in reply.attempts}
         assert costs["openai:refused"] == 0.0
         assert (costs["openai:cut"] or 0.0) >= PAID.cost(2, 2)
-        assert costs["openai:whole"] == reply.metrics["cost_usd"]
+        assert reply.metrics["cost_usd"] == sum(cost or 0.0 for cost in costs.values())
         certain = {each.model_id: each.certainty for each in reply.attempts}
         assert certain == {
             "openai:refused": "not_sent",
@@ -233,7 +238,153 @@ def test_a_prompt_that_became_poison_after_its_decision_is_not_sent_to_the_engin
         first = [client.execute("poison", model_id="vllm:engine") for _ in range(2)]
         late = client.execute("poison", model_id="openai:slow", fallback=True)
         found = await asyncio.gather(*first, late, return_exceptions=True)
-        assert len(engine.requests) == 2
-        assert "crashed it twice" in str(found[-1])
+        assert len(engine.requests) == 3, "two at once in the first crash, one in the second"
+        assert "crashed its engine" in str(found[-1])
+
+    run(main())
+
+
+def test_thoughts_are_billed_like_tokens_when_an_attempt_fails() -> None:
+    async def main() -> None:
+        thinking = cloud([*[Progress()] * 1000, Fail("server_error")], name="openai:thinks")
+        reply = await client_with(thinking, edge("whole")).execute(HARD, model_id="openai:thinks", fallback=True)
+        assert (reply.attempts[0].cost_usd or 0.0) >= PAID.cost(0, 1000)
+
+    run(main())
+
+
+def test_who_leaves_during_a_load_has_sent_nothing() -> None:
+    async def main() -> None:
+        client = client_with(model := cloud(load_seconds=30.0))
+        seen: list[Attempt] = []
+        client._hall.panel.notice = seen.append  # type: ignore[method-assign,assignment]
+        task = asyncio.create_task(client.execute("hi"))
+        await asyncio.sleep(5.0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert model.requests == []
+        assert [(each.outcome, each.certainty, each.cost_usd) for each in seen] == [("cancelled", "not_sent", 0.0)]
+
+    run(main())
+
+
+def test_a_deadline_that_passes_while_the_agents_are_asked_is_written_down(tmp_path: Path) -> None:
+    """The decision may be in the log by then; its outcome is as well, and the error tells of it."""
+
+    async def main() -> None:
+        client = client_with(edge(), store=tmp_path / "oblix.db")
+        await client.execute("hi")
+        decided = client._hall.recorder.decided
+
+        async def late(*given: Any) -> None:
+            await decided(*given)
+            await asyncio.sleep(10.0)
+
+        client._hall.recorder.decided = late  # type: ignore[method-assign,assignment]
+        with pytest.raises(DeadlineExceeded) as failed:
+            await client.execute("hi", request_id="r1", deadline=2.0)
+        assert (failed.value.request_id, failed.value.decision is not None) == ("r1", True)
+        assert "chosen" in await client.explain("r1")
+        found = await client._hall.recorder.find("r1")
+        assert found is not None
+        assert found[1] is not None
+        assert found[1]["error"]["code"] == "OBX-DEADLINE"
+
+    run(main())
+
+
+def test_a_deadline_before_the_decision_still_names_its_request() -> None:
+    class Slow(Says):
+        async def check(self, **kwargs: Any) -> Mapping[str, Any] | AgentReport:
+            await asyncio.sleep(0.09)
+            return self.found
+
+    async def main() -> None:
+        client = client_with(edge())
+        client.hook_agent(Slow("slow", {"state": "fine"}))
+        with pytest.raises(DeadlineExceeded) as failed:
+            await client.execute("hi", request_id="r1", deadline=0.05)
+        assert (failed.value.request_id, failed.value.decision) == ("r1", None)
+
+    run(main())
+
+
+def test_offline_first_hedges_at_home_only() -> None:
+    async def main() -> None:
+        slow, away = edge(*["at once"] * 30, [Wait(4.0), "late"]), cloud("quick")
+        client = client_with(slow, away, policy="offline_first")
+        for _ in range(31):
+            assert (await client.execute("hi", hedge=True)).model_id == "ollama:phi"
+        assert away.requests == []
+
+    run(main())
+
+
+def test_offline_first_waits_for_a_load_when_the_others_at_home_fail() -> None:
+    async def main() -> None:
+        busy = edge([Fail("overloaded")], name="vllm:b")
+        client = client_with(edge("at home", load_seconds=20.0), busy, cloud(), policy="offline_first")
+        assert (await client.execute("hi")).model_id == "ollama:phi"
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("failure", "seconds"),
+    [(Fail("rate_limited", retry_after=3000.0), 3000.0), (Fail("quota_exhausted"), 600.0)],
+    ids=["a long Retry-After", "out of credit"],
+)
+def test_who_asked_to_be_left_alone_is_left_alone_though_nobody_else_is_there(failure: Fail, seconds: float) -> None:
+    async def main() -> None:
+        model = cloud([failure], "well again")
+        client = client_with(model)
+        with pytest.raises(AllModelsFailed):
+            await client.execute("hi")
+        for _ in range(20):
+            with pytest.raises(NoRoute, match="openai:gpt was not asked"):
+                await client.execute("hi")
+        assert len(model.requests) == 1
+        await asyncio.sleep(seconds)
+        assert (await client.execute("hi")).response == "well again"
+
+    run(main())
+
+
+def test_of_those_who_shared_a_crash_only_the_poison_is_kept_away() -> None:
+    """Two prompts in one engine, which dies of one of them: they go back one at a time, so that the other one clears itself."""
+
+    class Shared(ScriptedModel):
+        """An engine that dies of the word "poison" a second later, with all that are in it."""
+
+        crash = asyncio.Event()
+
+        async def stream(self, request: Request, call: Call) -> AsyncGenerator[Chunk]:
+            self.requests.append(request)
+            crash = self.crash
+            if "poison" in request.prompt:
+                asyncio.get_running_loop().call_later(1.0, self._die)
+            try:
+                async with asyncio.timeout(2.0):
+                    await crash.wait()
+                raise AttemptFailed(FailureKind.ENGINE_CRASH, "the engine died")
+            except TimeoutError:
+                yield Delta("well")
+                yield End("stop")
+
+        def _die(self) -> None:
+            self.crash.set()
+            self.crash = asyncio.Event()
+
+    async def main() -> None:
+        client = client_with(Shared("vllm:engine"))
+        poison, innocent = await asyncio.gather(
+            client.execute("poison"), client.execute("innocent"), return_exceptions=True
+        )
+        assert isinstance(poison, AllModelsFailed)
+        assert not isinstance(innocent, BaseException)
+        assert innocent.response == "well"
+        with pytest.raises(NoRoute, match="crashed its engine twice"):
+            await client.execute("poison")
+        assert (await client.execute("innocent")).response == "well"
 
     run(main())

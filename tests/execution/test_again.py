@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from oblix.errors import FailureKind
+from oblix.execution.hands import Hands
 from oblix.execution.run import MAX_RETRIES, MAX_WAIT
 from oblix.testing import Cut, Fail, ScriptedModel, Wait, run
-from oblix.types.chunk import Delta, Reset
+from oblix.types.chunk import Delta, Progress, Reset
 from oblix.types.failure import TREATMENTS
 
 from .walking import go
@@ -47,14 +48,31 @@ def test_no_more_than_two_tries_are_added() -> None:
 def test_a_pause_that_the_peer_asked_for_is_kept_to_the_second() -> None:
     model = ScriptedModel("openai:a", [Fail("rate_limited", retry_after=7.0)], "whole")
     assert run(go(model)).text == "whole"
-    assert model.asked_at == [0.0, 7.0]
+    assert model.asked_at[0] == 0.0
+    assert 7.0 < model.asked_at[1] <= 7.1
+
+
+@pytest.mark.parametrize("pause", [0.0, 1e-9])
+def test_even_a_peer_that_asks_for_no_pause_gets_one(pause: float) -> None:
+    model = ScriptedModel("openai:a", [Fail("rate_limited", retry_after=pause)])
+    run(go(model))
+    assert [round(at, 3) for at in model.asked_at] == [0.0, 0.075, 0.225]
+
+
+def test_where_the_budget_of_one_is_empty_the_other_one_is_tried_again() -> None:
+    hands, ill = Hands(chance=lambda: 0.0), ScriptedModel("openai:ill", [Fail("overloaded", retry_after=0.1)])
+    well = ScriptedModel("openai:well", [Fail("overloaded", retry_after=1.0)], "whole")
+    for _ in range(6):
+        hands.health.failed(ill.spec, FailureKind.OVERLOADED, "busy", 0.0)
+    assert run(go(ill, well, hands=hands)).text == "whole"
 
 
 def test_of_two_that_ask_for_a_pause_the_shorter_one_is_waited_for() -> None:
     slow = ScriptedModel("openai:a", [Fail("rate_limited", retry_after=9.0)], "slow")
     quick = ScriptedModel("openai:b", [Fail("rate_limited", retry_after=2.0)], "quick")
     walked = run(go(slow, quick))
-    assert (walked.text, walked.at) == ("quick", 2.0)
+    assert walked.text == "quick"
+    assert 2.0 < walked.at <= 2.1
 
 
 @pytest.mark.parametrize(
@@ -85,3 +103,20 @@ def test_a_share_of_the_deadline_is_kept_for_the_next_candidate() -> None:
     assert (walked.text, walked.at) == ("ok", 7.0)
     assert walked.journey.attempts[0].kind == "timeout_first_token"
     assert "share of the time" in (walked.journey.attempts[0].why or "")
+
+
+def test_who_is_seen_at_work_keeps_its_time() -> None:
+    """A share is kept for the next candidate from those that are silent, not from those that think."""
+    thinking = ScriptedModel("openai:a", [*[step for _ in range(8) for step in (Wait(2.0), Progress())], "thought"])
+    walked = run(go(thinking, ScriptedModel("openai:b", [Wait(1000)]), deadline=20.0))
+    assert walked.text == "thought"
+
+
+def test_whom_the_prompt_does_not_fit_is_told_of() -> None:
+    models = (
+        ScriptedModel("x:a", [Fail("context_overflow", tokens=5000, window=4096)]),
+        ScriptedModel("x:b", window=2048),
+    )
+    (_, narrow) = run(go(*models)).journey.attempts
+    assert (narrow.model_id, narrow.outcome) == ("x:b", "postponed")
+    assert "5,000 tokens do not fit its window of 2,048" in (narrow.why or "")

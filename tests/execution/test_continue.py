@@ -87,3 +87,11 @@ def test_what_cannot_be_gone_on_from_is_refused_honestly(wish: dict[str, Any], w
     walked = run(go(able("x:a", ["half ", Cut()]), able("x:b"), on_break="continue", request=asked))
     assert isinstance(walked.error, StreamBroken)
     assert word in (walked.error.hint or "")
+
+
+def test_the_text_of_a_prompt_that_was_cut_is_no_beginning() -> None:
+    spare = able("x:b")
+    walked = run(go(able("x:a", ["wrong ", Fail("context_overflow")]), spare, on_break="continue"))
+    assert isinstance(walked.error, StreamBroken)
+    assert "whole prompt" in (walked.error.hint or "")
+    assert spare.requests == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +13,11 @@ import pytest
 from oblix.errors import AttemptFailed, StreamBroken
 from oblix.execution.hands import Hands
 from oblix.execution.latency import Timing
+from oblix.models.base import Call
 from oblix.testing import Block, Cut, Fail, ScriptedModel, Wait, run
-from oblix.types.chunk import Progress
+from oblix.types.chunk import Chunk, Progress
 from oblix.types.messages import Tool
+from oblix.types.request import Request
 
 from .walking import ASKED, Walked, go
 
@@ -155,3 +159,47 @@ def test_a_reader_who_leaves_has_freed_the_model_when_aclose_returns(asked: int)
 def test_a_model_that_cancels_itself_ends_no_race() -> None:
     walked = race(ScriptedModel("x:a", [Wait(2), asyncio.CancelledError()]), ScriptedModel("x:b", [Wait(3), "whole"]))
     assert walked.text == "whole"
+
+
+def test_a_filter_is_final_though_a_hedge_is_under_way() -> None:
+    walked = race(ScriptedModel("x:a", [Wait(2), Fail("content_filter")]), ScriptedModel("x:b", [Wait(4), "evaded"]))
+    assert walked.text == ""
+    assert walked.journey.end is None
+    assert ("x:b", "cancelled", "cancelled") in walked.outcomes
+
+
+def test_the_first_is_tried_again_when_it_and_its_hedge_failed() -> None:
+    first = ScriptedModel("x:a", [Wait(2), Fail("overloaded")], "whole")
+    walked = race(first, ScriptedModel("x:b", [Wait(3), Fail("auth")]))
+    assert walked.text == "whole"
+
+
+def test_a_model_that_is_being_loaded_is_not_hedged() -> None:
+    cold, spare = ScriptedModel("ollama:a", "loaded", load_seconds=0.9), ScriptedModel("openai:b")
+    hands = used(cold, spare, usual=0.001)
+    assert run(go(cold, spare, hands=hands, request=HEDGED)).text == "loaded"
+    assert spare.requests == []
+
+
+def test_a_loser_that_clings_is_accounted_and_awaited() -> None:
+    class Clinging(ScriptedModel):
+        async def stream(self, request: Request, call: Call) -> AsyncGenerator[Chunk]:
+            try:
+                yield Progress()
+                await asyncio.sleep(2.0)
+            finally:
+                for _ in range(30):
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.sleep(1e6)
+
+    async def main() -> None:
+        slow, quick = ScriptedModel("x:a", [Wait(4), "late"]), Clinging("x:b")
+        plan = (slow, quick)
+        hands = used(*plan)
+        walked = await go(*plan, hands=hands, request=HEDGED)
+        assert walked.text == "late"
+        assert {outcome for _, outcome, _ in walked.outcomes} == {"ok", "cancelled"}
+        await hands.close()
+        assert not hands.leftovers
+
+    run(main())

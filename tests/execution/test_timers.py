@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 import pytest
 
 from oblix.errors import AttemptFailed, FailureKind
+from oblix.execution.hands import Hands
 from oblix.execution.latency import CLOUD, Limits
 from oblix.execution.timers import Watchdog
 from oblix.testing import Enter, ScriptedModel, Wait, run
@@ -212,10 +213,10 @@ def test_a_model_that_falls_silent_is_given_up_at_its_limit() -> None:
 
 
 def test_loading_has_a_limit_of_its_own() -> None:
-    loading = ScriptedModel("ollama:phi", [Enter("load"), Wait(299.0), Enter("first_token"), Wait(299.0), "here"])
+    loading = ScriptedModel("ollama:phi", [Enter("load"), Wait(299.0), Enter("first_token"), Wait(29.0), "here"])
     walked = run(go(loading))
     assert walked.text == "here"
-    assert walked.at == 598.0
+    assert walked.at == 328.0
 
 
 def test_thinking_is_no_silence() -> None:
@@ -306,3 +307,42 @@ def test_no_cancellation_of_ours_is_left_over_for_the_caller() -> None:
         assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
     run(main())
+
+
+def test_connecting_is_a_phase_of_its_own() -> None:
+    walked = run(go(ScriptedModel("openai:a", [Enter("connect"), Wait(1000)]), ScriptedModel("openai:b")))
+    assert walked.outcomes[0] == ("openai:a", "failed", "timeout_connect")
+
+
+def test_a_phase_that_does_not_exist_is_the_providers_slip() -> None:
+    walked = run(go(ScriptedModel("openai:a", [Enter("conect")]), ScriptedModel("openai:b")))
+    assert walked.outcomes[0] == ("openai:a", "failed", "internal")
+    assert "'conect' is no phase" in (walked.journey.attempts[0].why or "")
+
+
+@pytest.mark.parametrize("layers", [1, 4, 10])
+def test_a_deadline_holds_however_deep_the_clean_up(layers: int) -> None:
+    async def clinging(depth: int) -> None:
+        try:
+            await (clinging(depth - 1) if depth else asyncio.sleep(1000))
+        finally:
+            await asyncio.sleep(1000)
+
+    async def main() -> float:
+        dog = Watchdog(LIMITS, 2.0)
+        assert (await barked(dog, clinging(layers)))[0] is FailureKind.TIMEOUT_TOTAL
+        dog.stop()
+        return now()
+
+    assert run(main()) <= 2.25
+
+
+def test_who_queues_at_home_waits_for_those_before_it() -> None:
+    """Ollama answers one at a time: the second prompt hears nothing before the first one has its answer."""
+    hands, queued = Hands(), ScriptedModel("ollama:a", [Wait(50.0), "here"])
+
+    async def main() -> list[str]:
+        busy = ScriptedModel("ollama:a", [Progress(), Wait(25.0), Progress(), Wait(25.0), "first"])
+        return [walked.text for walked in await asyncio.gather(*(go(model, hands=hands) for model in (busy, queued)))]
+
+    assert run(main()) == ["first", "here"]

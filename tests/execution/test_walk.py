@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from oblix.errors import AttemptFailed, DeadlineExceeded, FailureKind, StreamBroken
-from oblix.execution.attempt import CLEAN_UP
 from oblix.execution.hands import Hands
 from oblix.execution.run import Break
 from oblix.execution.states import State
+from oblix.execution.timers import CLEAN_UP
 from oblix.models.base import Call
 from oblix.testing import Block, Cut, Fail, ScriptedModel, Wait, run
 from oblix.types.chunk import Chunk, Delta, End, Progress, Reset, Usage

@@ -127,10 +127,10 @@ class Judge:
             other
             for model in self.models.values()
             for other in model.answers
-            if other.has_crashed and other.model.endpoint == told.model.endpoint and _is_same(other, told)
+            if other.has_crashed and other.model is told.model and _is_same(other, told)
         ]
         if len(crashes) > 1:
-            self._trace.breach("I13 poison", f"{told.name} has brought {told.model.endpoint} down {len(crashes)} times")
+            self._trace.breach("I13 poison", f"{told.name} has brought {told.model.id} down {len(crashes)} times")
 
     def _note_probe(self, told: Told) -> None:
         """Who else is at work there since the same breaker let a probe through? Judged when the plan is known."""
@@ -161,7 +161,8 @@ class Judge:
         plan = msgspec.json.decode(self._disk.decided[name])["plan"]
         attempts = msgspec.json.decode(written[0])["attempts"]
         put_off = any(each["model_id"] == told.model.id and each["outcome"] == "postponed" for each in attempts)
-        return plan[-1] != told.model.id and not put_off
+        asked = {other.model.id for other in self._told[name][: self._told[name].index(told)]}
+        return bool(set(plan[plan.index(told.model.id) + 1 :]) - asked) and not put_off
 
     def ended(self, call: Call) -> None:
         """A request has ended for its caller."""

@@ -246,7 +246,7 @@ class ColdModel(SimModel):
 
     async def _get_ready(self, call: Call) -> None:
         call.watch.reached("load")
-        await self.load()
+        await self._bring()
         call.watch.reached("first_token")
 
     def _is_loaded(self) -> bool:
@@ -259,8 +259,11 @@ class ColdModel(SimModel):
         """See `models.base.Model`."""
         return ModelState(self._is_loaded(), loading=self._loading is not None, window=self.spec.window)
 
-    async def load(self) -> None:
+    async def load(self, request: Request) -> None:
         """One load serves all who wait, and outlives them (see `models.base.Loadable`)."""
+        await self._bring()
+
+    async def _bring(self) -> None:
         if self._is_loaded():
             return
         if self._loading is None:

@@ -49,13 +49,26 @@ def metrics(
         "output_tokens": output_tokens,
         "estimated": estimated,
         "tokens_per_second": output_tokens / writing if writing > 1e-6 and output_tokens > 1 else None,
-        "cost_usd": spec.price.cost(input_tokens, output_tokens) if spec.price else None,
+        "cost_usd": _spent(journey, spec.price, input_tokens, output_tokens),
         "saved_usd": None,
         "start_time": _iso(wall - total),
         "end_time": _iso(wall),
         "model_name": spec.name,
         "model_type": spec.provider,
     }
+
+
+def _spent(journey: Journey, price: Price | None, input_tokens: int, output_tokens: int) -> float | None:
+    """USD of all attempts together, also of those that failed or were beaten; `None` as soon as one of them is unpriced."""
+    if price is None:
+        return None
+    others = [attempt.cost_usd for attempt in journey.attempts if attempt.outcome in ("failed", "cancelled")]
+    if journey.is_spliced:  # of the tokens, the attempt that went on wrote only the last part
+        own = next(attempt.cost_usd for attempt in journey.attempts if attempt.outcome == "ok")
+    else:
+        own = price.cost(input_tokens, output_tokens)
+    costs = [own, *others]
+    return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
 def saved(decision: Decision, specs: dict[str, ModelSpec], figures: dict[str, Any]) -> float | None:

@@ -100,9 +100,10 @@ class Hall:
         )
         return Thought(decide(facts, preset(request.policy) if request.policy else self.policy), facts)
 
-    async def _decide(self, request: Request) -> Thought:
-        """Think, and write it down."""
+    async def _decide(self, request: Request, told: list[Thought]) -> Thought:
+        """Think, and write it down. `told` gets the thought as soon as there is one."""
         thought = await self.think(request)
+        told.append(thought)
         await self.recorder.decided(thought.decision, thought.facts, request)
         return thought
 
@@ -116,22 +117,14 @@ class Hall:
         """
         deadline = None if request.deadline is None else asked_at + request.deadline
         journey = Journey(request, deadline, on_attempt=self._notice)
+        thoughts: list[Thought] = []
+        metrics: Mapping[str, Any] | None = None
+        failure: OblixError | None = None
         self.hands.health.asked(asked_at)
         try:
-            decision, facts = await within(self._decide(request), deadline)
-        except TimeoutError:
-            error = too_late(journey)
-            error.request_id = request.id
-            raise error from None
-        if decision.private != request.private:
-            journey.request = request = replace(request, private=decision.private)
-        self._prepare(journey, request, facts)
-        self.prices.kick()
-        try:
-            if not decision.plan:
-                journey.on(Event.REJECT)
-                raise refusals.no_route(decision, facts)
-            walk = Walk([self.models[model_id] for model_id in decision.plan], journey, self.hands, on_break=on_break)
+            decision, facts = await self._think_in_time(request, thoughts, journey)
+            self._prepare(journey, facts)
+            walk = self._walk(decision, facts, journey, on_break)
             async with aclosing(walk.pieces()) as chunks:
                 async for chunk in chunks:
                     if type(chunk) is Delta:
@@ -140,19 +133,39 @@ class Hall:
                         yield chunk
             if journey.end is None:
                 raise refusals.all_failed(decision, journey.attempts, self.models)
-            reply = await self._reply(request, decision, journey, asked_at)
+            reply = await self._reply(journey.request, decision, journey, asked_at)
+            metrics = reply.metrics
         except OblixError as error:
-            self._settle(decision, journey, error=error)
-            raise refusals.sign(error, decision, journey.attempts) from None
-        except (asyncio.CancelledError, GeneratorExit):
-            self._settle(decision, journey)
-            raise
-        self._settle(decision, journey, metrics=reply.metrics)
+            failure = error
+            taken = thoughts[0].decision if thoughts else None
+            raise refusals.sign(error, request.id, taken, journey.attempts) from None
+        finally:
+            if thoughts:
+                self._settle(thoughts[0].decision, journey, metrics=metrics, error=failure)
         yield reply
 
-    def _prepare(self, journey: Journey, request: Request, facts: Facts) -> None:
+    async def _think_in_time(self, request: Request, told: list[Thought], journey: Journey) -> Thought:
+        try:
+            return await within(self._decide(request, told), journey.deadline)
+        except TimeoutError:
+            journey.on(Event.REJECT)
+            raise too_late(journey) from None
+        except asyncio.CancelledError:
+            journey.on(Event.LEAVE)
+            raise
+
+    def _walk(self, decision: Decision, facts: Facts, journey: Journey, on_break: Break) -> Walk:
+        if decision.private != journey.request.private:
+            journey.request = replace(journey.request, private=decision.private)
+        self.prices.kick()
+        if not decision.plan:
+            journey.on(Event.REJECT)
+            raise refusals.no_route(decision, facts)
+        return Walk([self.models[model_id] for model_id in decision.plan], journey, self.hands, on_break=on_break)
+
+    def _prepare(self, journey: Journey, facts: Facts) -> None:
         """What the hands need to know of a decision."""
-        policy = preset(request.policy) if request.policy else self.policy
+        policy = preset(journey.request.policy) if journey.request.policy else self.policy
         journey.prompt_tokens = facts.asked.prompt_tokens
         if not policy.bridges_to_cloud:
             journey.bridges = frozenset({"edge"})
@@ -209,6 +222,7 @@ class Hall:
         replaced, self._replaced = self._replaced, []
         models = [*self.models.values(), *replaced]
         await asyncio.gather(*(model.close() for model in models), return_exceptions=True)
+        await self.hands.close()
         await self.transport.close()
         await self.recorder.close()
 

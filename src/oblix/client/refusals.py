@@ -35,6 +35,7 @@ _ERRORS: tuple[tuple[str, type[NoRoute], str], ...] = (
     ("key_missing", KeyMissing, ""),
     ("key_refused", KeyMissing, ""),
     ("model_missing", NoRoute, "Fetch the model, or mend its file, then hook it again or wait a minute."),
+    ("resting", NoRoute, "Wait for it, or hook another model."),
     ("quarantine", NoRoute, "Change the prompt, or hook another model for it."),
     ("capability", NoRoute, "Hook a model that can, or leave the wish out."),
 )
@@ -68,7 +69,7 @@ def no_route(decision: Decision, facts: Facts) -> OblixError:
     if isinstance(error, ContextOverflow):
         error.tokens = facts.asked.prompt_tokens
         error.window = max(model.spec.window or 0 for model in facts.models)
-    return sign(error, decision, ())
+    return sign(error, decision.id, decision, ())
 
 
 def all_failed(decision: Decision, attempts: Sequence[Attempt], models: Mapping[str, Model]) -> OblixError:
@@ -102,7 +103,7 @@ def all_failed(decision: Decision, attempts: Sequence[Attempt], models: Mapping[
     if isinstance(error, ContextOverflow):
         widest = max(attempts, key=lambda attempt: attempt.window or 0)
         error.tokens, error.window = widest.input_tokens, widest.window
-    return sign(error, decision, attempts)
+    return sign(error, decision.id, decision, attempts)
 
 
 def _told(candidates: Sequence[Candidate]) -> str:
@@ -114,7 +115,7 @@ def _key_hint(model_id: str) -> str:
     return f"Pass api_key=…, or set {' or '.join(row.key_env)}." if row and row.key_env else "Pass api_key=…."
 
 
-def sign(error: OblixError, decision: Decision, attempts: Sequence[Attempt]) -> OblixError:
-    """Put decision, attempts and request id on an error, and hand it on."""
-    error.decision, error.attempts, error.request_id = decision, tuple(attempts), decision.id
+def sign(error: OblixError, request_id: str, decision: Decision | None, attempts: Sequence[Attempt]) -> OblixError:
+    """Put request id, decision and attempts on an error, and hand it on. There is no decision before one was taken."""
+    error.request_id, error.decision, error.attempts = request_id, decision, tuple(attempts)
     return error

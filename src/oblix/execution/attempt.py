@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from oblix.decision.tokens import estimate, estimate_messages
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.execution.hands import Hands
 from oblix.execution.journey import Journey
-from oblix.execution.latency import Timing
+from oblix.execution.latency import Limits, Timing
 from oblix.execution.loading import StillLoading, is_cold
 from oblix.execution.patience import within
 from oblix.execution.proof import whole
@@ -23,15 +23,13 @@ from oblix.types.attempt import Attempt, Outcome
 from oblix.types.chunk import Chunk, Delta, End
 from oblix.types.failure import Certainty, treatment
 
-# Seconds that a model may take to be let go; then it is cancelled. A connection is dropped and an engine is told in microseconds. It is
-# what a call may be late by, so that it lies well below the 250 ms that we allow ourselves.
-CLEAN_UP = 0.1
+LONGEST_QUEUE = 300.0  # seconds that an edge model's first token may take, however many are before us
 NOTICEABLE = 0.05  # seconds; asking a server whether a model is loaded is no load
 NEWSWORTHY = 1.0  # seconds of waiting for a load, after which it is said
 _log = logging.getLogger("oblix.execution")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Try:
     """An attempt and what it has come to. Times are on the loop's clock, in seconds.
 
@@ -42,7 +40,6 @@ class Try:
         load: Seconds that it waited for the model to be loaded.
         admitted: It was let through to the model; else it goes there because nobody else is left, and has no probe to give back.
         is_hedge: It was started beside another one.
-        is_beaten: It is being stopped because the other one answered first.
         pieces: The texts that it gave.
     """
 
@@ -55,12 +52,14 @@ class Try:
     load: float | None = None
     admitted: bool = True
     is_hedge: bool = False
-    is_beaten: bool = False
     pieces: list[str] = field(default_factory=list)
     first_token_at: float | None = None
     _started: float = 0.0
     _heard_at: float | None = None  # the first sign of work
     _gap: float = 0.0
+    _works: int = 0  # signs of work without text; a thought is billed as a token
+    _is_loading: bool = False
+    _is_told: bool = False
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
         """The answer's pieces, its `End` last.
@@ -72,11 +71,13 @@ class Try:
         self._started = clock()
         journey = self.journey
         journey.sent_at = journey.sent_at or self._started
-        limits = self.hands.health.limits(self.model.spec, journey.prompt_tokens)
+        limits = self._join()
         dog = Watchdog(limits, journey.deadline, share_until=self.share_until)
         stream: AsyncIterator[Chunk] | None = None
+        turn: asyncio.Lock | None = None
         ended = False
         try:
+            turn = await self._turn()
             if is_cold(self.model):
                 await self._load(dog, clock)
             stream = self.model.stream(journey.request, Call(dog, limits.connect, self.said))
@@ -89,7 +90,7 @@ class Try:
             raise
         except (asyncio.CancelledError, GeneratorExit):
             if not ended:
-                self._left(clock())
+                self.write_off(clock(), "the caller left")
             raise
         except StillLoading:
             raise
@@ -100,13 +101,42 @@ class Try:
             self._failed(failure, clock())
             raise failure from error
         finally:
+            await _let_go(stream, dog)
             dog.stop()
-            await _let_go(stream)
+            if turn is not None:
+                turn.release()
+            self.hands.busy[self.model.spec.id] -= 1
+
+    def _join(self) -> Limits:
+        """The limits of this attempt. At home many queue for one engine, and wait for those before them (Ollama: one at a time)."""
+        spec, busy = self.model.spec, self.hands.busy
+        before = busy.get(spec.id, 0)
+        busy[spec.id] = before + 1
+        limits = self.hands.health.limits(spec, self.journey.prompt_tokens)
+        if before and spec.is_edge and spec.timeouts.first_token is None:
+            return replace(limits, first_token=min(LONGEST_QUEUE, limits.first_token * (1 + before)))
+        return limits
 
     def abandon(self) -> None:
         """It is stopped; if it had not even begun, nobody else gives its probe back."""
         if not self._started and self.admitted:
             self.hands.health.left(self.model.spec, asyncio.get_running_loop().time())
+
+    async def _turn(self) -> asyncio.Lock | None:
+        """Wait for our turn, where this request was in the engine when it crashed: such requests are in it one at a time."""
+        hands, request, now = self.hands, self.journey.request, asyncio.get_running_loop().time
+        turn = hands.turn(self.model, request, now())
+        if turn is None:
+            return None
+        try:
+            await within(turn.acquire(), self.journey.deadline)
+        except TimeoutError:
+            kind, why = FailureKind.TIMEOUT_TOTAL, "the deadline of the whole call has passed"
+            raise AttemptFailed(kind, why) from None
+        if hands.health.of(self.model.spec, now(), hands.fingerprint(request, now())).quarantined:
+            turn.release()
+            raise AttemptFailed(FailureKind.POLICY, f"{self.model.spec.id}: this very request crashed its engine twice")
+        return turn
 
     async def _load(self, dog: Watchdog, clock: Callable[[], float]) -> None:
         """Wait until the model is in memory; its load is its own affair, and goes on when we leave.
@@ -116,10 +146,11 @@ class Try:
         """
         model = cast("Loadable", self.model)
         dog.reached("load")
+        self._is_loading = True
         teller = asyncio.get_running_loop().call_later(NEWSWORTHY, self._tell_of_load)
         try:
             until = None if self.patience is None else self._started + self.patience
-            await dog.watch(within(model.load(), until))
+            await dog.watch(within(model.load(self.journey.request), until))
         except TimeoutError:
             why = f"{self.model.spec.id} is being loaded; another model answers meanwhile"
             self.hands.health.left(self.model.spec, clock(), started=self._since)
@@ -130,6 +161,7 @@ class Try:
         if (waited := clock() - self._started) > NOTICEABLE:
             self.load = waited
         dog.reached("first_token")
+        self._is_loading = False
 
     def _tell_of_load(self) -> None:
         usual = self.hands.health.usual_load(self.model.spec)
@@ -139,6 +171,7 @@ class Try:
         """Note a piece down; whether it was the last one."""
         if self._heard_at is None:
             self._heard_at = now
+            dog.heard()
         elif dog.silence(now) > self._gap:
             self._gap = dog.silence(now)
         if type(chunk) is Delta:
@@ -151,6 +184,7 @@ class Try:
         if type(chunk) is End:
             self._ok(whole(chunk, self.model.spec.id), now)
             return True
+        self._works += 1
         if chunk is None:
             why = f"the answer of {self.model.spec.id} ended without the proof of completion"
             raise AttemptFailed(FailureKind.TRUNCATED, why)
@@ -167,13 +201,15 @@ class Try:
                   input_tokens=used.input_tokens, output_tokens=used.output_tokens)  # fmt: skip
 
     def _failed(self, error: AttemptFailed, now: float, *, blame: bool = True) -> None:
+        if self._is_told:
+            return
         spec, health, started = self.model.spec, self.hands.health, self._since
-        if blame:
+        if not blame:  # short deadlines say little of a model; three in a row say something
+            health.failed(spec, FailureKind.OVERLOADED, error.message, now, started=started)
+        else:
             # An engine that died before it saw the prompt did not die of it.
             suspect = None if error.certainty == "not_sent" else self._fingerprint(now, error.kind)
             health.failed(spec, error.kind, error.message, now, error.retry_after, suspect, started=started)
-        else:
-            health.left(spec, now, started=started)
         meant = treatment(error.kind)
         certainty = self._certainty(error.certainty or meant.certainty)
         may_cost = meant.is_billable or self.pieces or error.certainty == "possibly_accepted"
@@ -184,11 +220,14 @@ class Try:
     def _fingerprint(self, now: float, kind: FailureKind | None = None) -> bytes | None:
         return self.hands.fingerprint(self.journey.request, now, always=kind is FailureKind.ENGINE_CRASH)
 
-    def _left(self, now: float) -> None:
+    def write_off(self, now: float, why: str) -> None:
+        """It came to no end of its own: its caller left, or another one answered first. Written down once, whichever comes first."""
+        if self._is_told:
+            return
         self.hands.health.left(self.model.spec, now, started=self._since)
-        why = "another model answered first" if self.is_beaten else "the caller left"
-        self._add("cancelled", now, None, certainty=self._certainty("possibly_accepted"), cost_usd=self._cost(None, None),
-                  kind=FailureKind.CANCELLED.value, why=why)  # fmt: skip
+        certainty: Certainty = "not_sent" if self._is_loading else self._certainty("possibly_accepted")
+        cost = 0.0 if certainty == "not_sent" else self._cost(None, None)
+        self._add("cancelled", now, None, certainty=certainty, cost_usd=cost, kind=FailureKind.CANCELLED.value, why=why)
 
     @property
     def _since(self) -> float:
@@ -205,11 +244,13 @@ class Try:
             return None
         if input_tokens is None:
             input_tokens = self.journey.prompt_tokens or estimate_messages(self.journey.request.messages)
+            input_tokens += estimate(self.said)
         if output_tokens is None:
-            output_tokens = max(estimate("".join(self.pieces)), len(self.pieces)) if self.pieces else 0
+            output_tokens = max(estimate("".join(self.pieces)), len(self.pieces)) + self._works
         return price.cost(input_tokens, output_tokens)
 
     def _add(self, outcome: Outcome, now: float, error: AttemptFailed | None, **told: Any) -> None:
+        self._is_told = True
         spec = self.model.spec
         first = None if self.first_token_at is None else self.first_token_at - self._started
         total = now - self._started
@@ -219,12 +260,13 @@ class Try:
         self.journey.add(attempt, error)
 
 
-async def _let_go(stream: AsyncIterator[Chunk] | None) -> None:
-    """Free the model. What goes wrong here costs no answer, and no more than `CLEAN_UP` seconds."""
+async def _let_go(stream: AsyncIterator[Chunk] | None, dog: Watchdog) -> None:
+    """Free the model. What goes wrong here costs no answer, and hardly any time."""
     close = getattr(stream, "aclose", None)
     if close is None:
         return
+    dog.reached("closing")
     try:
-        await within(close(), asyncio.get_running_loop().time() + CLEAN_UP)
+        await dog.watch(close())
     except Exception as error:  # noqa: BLE001  a slip in a provider's clean-up
         _log.warning("a model was not freed as it should be: %r", error, exc_info=error)

@@ -9,12 +9,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from oblix.execution.attempt import CLEAN_UP, Try
+from oblix.errors import AttemptFailed
+from oblix.execution.attempt import Try
 from oblix.execution.hands import Hands
 from oblix.execution.loading import is_cold
 from oblix.execution.route import Route
+from oblix.execution.timers import CLEAN_UP
 from oblix.models.base import Model
 from oblix.types.chunk import Chunk, Delta, End
+from oblix.types.failure import treatment
 
 _AHEAD = 64  # pieces that an attempt may be ahead of its reader
 
@@ -24,12 +27,14 @@ class Race:
 
     Attributes:
         model: Who answers: the first, until the second one wins.
+        lost: Who failed while the other one went on, for the walk to judge as well.
     """
 
     def __init__(self, first: Try, route: Route, hands: Hands) -> None:
         self.model: Model = first.model
-        self._first = first
+        self.lost: list[tuple[Model, AttemptFailed]] = []
         self.abandon = first.abandon
+        self._first = first
         self._route = route
         self._hands = hands
 
@@ -47,48 +52,49 @@ class Race:
             return
         lanes = [_Lane(self._first)]
         try:
-            lane = await self._winner(lanes, usual)
-            self.model = lane.attempt.model
-            for loser in lanes:
-                if loser is not lane:
-                    loser.attempt.is_beaten = True
-                    await loser.stop()
+            winner = await self._winner(lanes, usual)
+            self.model = winner.attempt.model
+            for lane in lanes:
+                if lane is not winner:
+                    lane.beat()
             while True:
-                chunk = await lane.next()
+                chunk = await winner.next()
                 yield chunk
                 if type(chunk) is End:
                     return
         finally:
             for lane in lanes:
-                await lane.stop()
+                await lane.stop(self._hands)
 
     async def _winner(self, lanes: list[_Lane], usual: float) -> _Lane:
         """Who is read: the first, if it shows any sign of work in its usual time; else the first of both with a piece of text."""
-        first = lanes[0]
-        if await _first_of([first.heard], usual):
-            return first
+        if await _first_of([lanes[0].heard], usual):
+            return lanes[0]
         if (second := self._second()) is not None:
             lanes.append(_Lane(second))
+        running = list(lanes)
         while True:
-            await _first_of([lane.ready for lane in lanes])
-            for lane in lanes:
-                if lane.ready.is_set() and lane.failure is None:
-                    return lane
-            if all(lane.failure is not None for lane in lanes):
-                return lanes[-1]  # reading it raises
-            lanes[:] = [lane for lane in lanes if lane.failure is None]
+            await _first_of([lane.ready for lane in running])
+            for lane in [lane for lane in running if lane.ready.is_set()]:
+                if lane.failure is None or lane.is_final or len(running) == 1:
+                    return lane  # reading it raises, if it failed
+                running.remove(lane)
+                if isinstance(lane.failure, AttemptFailed):
+                    self.lost.append((lane.attempt.model, lane.failure))
 
     def _second(self) -> Try | None:
-        """The next candidate, if it is ready, well, and the budget has room."""
-        health, now = self._hands.health, asyncio.get_running_loop().time()
+        """The next candidate, if it may bridge, is ready and well, and the budget has room."""
+        health, journey, now = self._hands.health, self._first.journey, asyncio.get_running_loop().time()
         for model in self._route.others():
-            if is_cold(model) or health.of(model.spec, now).failing or not health.admit(model.spec, now):
+            if model.spec.place not in journey.bridges or is_cold(model) or health.of(model.spec, now).failing:
+                continue
+            if not health.admit(model.spec, now):
                 continue
             if not health.may_hedge(model.spec, now):
                 health.left(model.spec, now, started=now)
                 return None
             self._route.take(model)
-            return Try(model, self._first.journey, self._hands, self._first.said, is_hedge=True)
+            return Try(model, journey, self._hands, self._first.said, is_hedge=True)
         return None
 
 
@@ -135,8 +141,23 @@ class _Lane:
             raise piece
         return piece
 
-    async def stop(self) -> None:
+    @property
+    def is_final(self) -> bool:
+        """It failed in a way after which nobody else may be asked."""
+        return isinstance(self.failure, AttemptFailed) and not treatment(self.failure.kind).moves_on
+
+    def beat(self) -> None:
+        """The other one answered first: account for it, and let its model go."""
+        self.attempt.write_off(asyncio.get_running_loop().time(), "another model answered first")
+        self._task.cancel()
+
+    async def stop(self, hands: Hands) -> None:
         """Let the model go; bounded, and harmless when it has ended."""
+        if self._task.done():
+            return
         self.attempt.abandon()
         self._task.cancel()
         await asyncio.wait({self._task}, timeout=CLEAN_UP)
+        if not self._task.done():
+            hands.leftovers.add(self._task)
+            self._task.add_done_callback(hands.leftovers.discard)

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from oblix.models.base import Model
+from oblix.types.spec import Place
 
 
 class Route:
@@ -18,8 +19,14 @@ class Route:
     def __bool__(self) -> bool:
         return bool(self._left or self._put_off)
 
-    def next(self) -> tuple[Model, bool]:
-        """The next candidate, and whether it may be put off: not when it was already, or when nobody else is left."""
+    def next(self, bridges: frozenset[Place]) -> tuple[Model, bool]:
+        """The next candidate, and whether it may be put off: not when it was already, or when nobody else is left.
+
+        Args:
+            bridges: Where somebody may answer in the place of one that was put off; elsewhere that one comes first.
+        """
+        if self._put_off and not any(model.spec.place in bridges for model in self._left):
+            return self._put_off.popleft(), False
         if self._left:
             return self._left.popleft(), bool(self._left)
         return self._put_off.popleft(), False

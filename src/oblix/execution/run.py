@@ -13,14 +13,14 @@ from oblix.execution.attempt import Try
 from oblix.execution.hands import Hands
 from oblix.execution.hedge import Race
 from oblix.execution.journey import Journey
-from oblix.execution.loading import StillLoading, patience
+from oblix.execution.loading import StillLoading, is_cold, patience
 from oblix.execution.route import Route
 from oblix.execution.states import Event, State
 from oblix.models.base import Model
 from oblix.types.attempt import Attempt
 from oblix.types.chunk import Chunk, Delta, End, Reset
 from oblix.types.failure import treatment
-from oblix.types.request import OnBreak, Request
+from oblix.types.request import OnBreak, unfit_to_continue
 
 Break = OnBreak | Literal["unseen"]
 # More tries on models that have failed already, for one request: Google's SRE book allows 3 attempts in all.
@@ -76,6 +76,8 @@ class Walk:
                     self._journey.on(Event.FAIL)
                     self._route.put_off(attempt.model)
                 except AttemptFailed as failure:
+                    if isinstance(attempt, Race):
+                        self._failures.update((model.spec.id, (model, lost)) for model, lost in attempt.lost)
                     self._judge(attempt.model, failure)
             self._give_up()
         except (asyncio.CancelledError, GeneratorExit):
@@ -88,9 +90,9 @@ class Walk:
     async def _next(self) -> Try | Race | None:
         health = self._hands.health
         while self._route:
-            model, may_wait = self._route.next()
-            if self._is_poison_for(model):
-                self._pass_by(model, "this prompt has crashed it twice")
+            model, may_wait = self._route.next(self._journey.bridges)
+            if (why := self._bar(model)) is not None:
+                self._pass_by(model, why)
                 continue
             admitted = health.admit(model.spec, _now())
             if admitted or not may_wait:
@@ -98,7 +100,7 @@ class Walk:
             self._route.put_off(model)
             self._pass_by(model, "it failed a moment ago, and is tried by one request at a time")
         again = await self._retry()
-        if again is None or self._is_poison_for(again):  # it may have become so during the pause
+        if again is None or self._bar(again) is not None:  # it may have come up during the pause
             return None
         return self._try(again, others_left=False, admitted=health.admit(again.spec, _now()))
 
@@ -111,15 +113,15 @@ class Walk:
         first.patience = patience(model, self._route.others(), journey, self._hands.health, now)
         if journey.deadline is not None:
             first.share_until = journey.deadline - min(RESERVE, (journey.deadline - now) / 2)
-        if journey.request.hedge and not journey.request.tools:
+        if journey.request.hedge and not journey.request.tools and not is_cold(model):
             return Race(first, self._route, self._hands)
         return first
 
-    def _is_poison_for(self, model: Model) -> bool:
-        """Whether this prompt has crashed the model's engine twice; also since the decision was taken."""
+    def _bar(self, model: Model) -> str | None:
+        """Why this request may not be sent to the model; it may have come up since the decision was taken."""
         hands, now = self._hands, _now()
-        suspect = hands.fingerprint(self._journey.request, now)
-        return suspect is not None and hands.health.of(model.spec, now, suspect).quarantined is not None
+        health = hands.health.of(model.spec, now, hands.fingerprint(self._journey.request, now))
+        return health.quarantined or health.resting
 
     def _pass_by(self, model: Model, why: str) -> None:
         why = f"{model.spec.id} was passed by: {why}"
@@ -137,23 +139,19 @@ class Walk:
             ),
             key=lambda row: row[:2],
         )
-        if not waits:
-            return None
-        pause, _, model = waits[0]
-        deadline, now = self._journey.deadline, _now()
-        if pause > MAX_WAIT or (deadline is not None and now + pause >= deadline):
-            return None
-        if not self._hands.health.may_retry(model.spec, now):
-            return None
-        self._retries += 1
-        await asyncio.sleep(pause)
-        return model
+        now = _now()
+        left = MAX_WAIT if self._journey.deadline is None else min(MAX_WAIT, self._journey.deadline - now)
+        for pause, _, model in waits:
+            if pause < left and self._hands.health.may_retry(model.spec, now):
+                self._retries += 1
+                await asyncio.sleep(pause)
+                return model
+        return None
 
     def _pause(self, failure: AttemptFailed) -> float:
-        if failure.retry_after is not None:
-            return failure.retry_after
-        base = _RATE_BASE if failure.kind is K.RATE_LIMITED else backoff.BASE
-        return backoff.delay(self._retries + 1, base=base, share=self._hands.chance())
+        """Seconds; what the peer asks for comes on top of ours, so that those whom it told the same do not come back together."""
+        base = _RATE_BASE if failure.kind is K.RATE_LIMITED and failure.retry_after is None else backoff.BASE
+        return (failure.retry_after or 0.0) + backoff.delay(self._retries + 1, base=base, share=self._hands.chance())
 
     # --- what came ---
 
@@ -211,13 +209,18 @@ class Walk:
                     "on_break='restart' begins again on the next model, 'continue' goes on where it broke off."
                 )
             if self._on_break == "continue":
+                if kind is K.CONTEXT_OVERFLOW:
+                    raise self._stop(
+                        "The model had not read the whole prompt, so that its text is no beginning of an answer."
+                    )
                 self._go_on_with(model, failure)
         if not treatment(kind).moves_on:
             self._route.keep(lambda model: False)
             self._failures.clear()
         elif kind is K.CONTEXT_OVERFLOW and failure.tokens is not None:
-            tokens = failure.tokens
-            self._route.keep(lambda model: model.spec.window is None or model.spec.window >= tokens)
+            tokens = max(failure.tokens, (failure.window or 0) + 1)
+            for narrow in self._route.keep(lambda model: model.spec.window is None or model.spec.window >= tokens):
+                self._pass_by(narrow, f"the prompt's {tokens:,} tokens do not fit its window of {narrow.spec.window:,}")
 
     def _go_on_with(self, model: Model, failure: AttemptFailed) -> None:
         """Keep only who can go on from the text so far; the same model first, where it may be well again."""
@@ -232,7 +235,7 @@ class Walk:
     def _may_follow(self, model: Model) -> bool:
         """Whether another try on this model makes sense."""
         can = self._broken is None or self._on_break != "continue" or can_continue(model)
-        return can and not self._is_poison_for(model)
+        return can and self._bar(model) is None
 
     def _give_up(self) -> None:
         """Nothing is left. A stream that has shown text ends in an error of its own; the rest is the caller's to tell."""
@@ -252,17 +255,6 @@ class Walk:
 def can_continue(model: Model) -> bool:
     """Whether a model goes on from the beginning of an answer."""
     return "prefill" in model.spec.capabilities
-
-
-def unfit_to_continue(request: Request) -> str | None:
-    """Why an answer to this request cannot be gone on from by any model, `None` when it can."""
-    if request.tools:
-        return "an answer that may call tools is whole or nothing"
-    if request.response_format is not None:
-        return "a grammar would begin anew in the middle of the JSON"
-    if request.logprobs:
-        return "the log-probabilities of what was said are lost"
-    return None
 
 
 def too_late(journey: Journey, failure: AttemptFailed | None = None) -> DeadlineExceeded:

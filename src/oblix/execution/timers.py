@@ -11,7 +11,11 @@ from oblix.errors import AttemptFailed, FailureKind
 from oblix.execution.latency import Limits
 
 T = TypeVar("T")
-AGAIN = 0.1  # seconds that a model may take to clean up when its time is over
+# Seconds that a model may take to clean up when its time is over, or when it is let go; then it is cancelled, and again and again until it
+# ends. A connection is dropped and an engine is told in microseconds. A call may be late by this, so that it lies well below the 250 ms
+# that we allow ourselves.
+CLEAN_UP = 0.1
+AGAIN = 0.01
 
 
 class Watchdog:
@@ -30,7 +34,13 @@ class Watchdog:
         """
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
-        self._seconds = {"load": limits.load, "first_token": limits.first_token, "idle": limits.idle}
+        self._seconds = {
+            "connect": limits.connect,
+            "load": limits.load,
+            "first_token": limits.first_token,
+            "idle": limits.idle,
+            "closing": CLEAN_UP,
+        }
         self._shortest = min(limits.load, limits.first_token, limits.idle)
         self._deadline = deadline
         self._share_until = share_until
@@ -45,11 +55,23 @@ class Watchdog:
         self._is_insisting = False
 
     def reached(self, phase: str) -> None:
-        """Enter a phase; its silence is counted from now."""
+        """Enter a phase; its silence is counted from now.
+
+        Raises:
+            ValueError: There is no such phase.
+        """
         if phase == self._phase:
             return
+        if phase not in self._seconds:
+            raise ValueError(f"{phase!r} is no phase of an attempt: {', '.join(self._seconds)}")
         self._phase = phase
         self._since = self._time()
+        if phase == "closing":
+            self.stop()  # the next wait sets the timer by this limit
+
+    def heard(self) -> None:
+        """A sign of work came: from now on no time is kept for the next candidate."""
+        self._share_until = None
 
     def silence(self, now: float) -> float:
         """Seconds that the present wait took, or the last one."""
@@ -64,7 +86,7 @@ class Watchdog:
     def watch(self, work: Awaitable[T]) -> Generator[Any, Any, T]:
         """What `work` gives, if it is not silent for too long. Only this wait is timed, not what the caller does between two.
 
-        A cancelled wait whose clean-up waits in turn is cancelled again every `AGAIN` seconds, whoever cancelled it: `work` is a
+        A cancelled wait whose clean-up waits in turn is cancelled again after `CLEAN_UP` seconds, whoever cancelled it: `work` is a
         provider's, maybe a user's own, and a deadline or a Ctrl-C must not depend on its manners.
 
         Raises:
@@ -135,6 +157,8 @@ class Watchdog:
 
     def _due(self) -> float:
         due = self._since + self._seconds[self._phase]
+        if self._phase == "closing":  # also when the deadline is what ended the attempt
+            return due
         if self._share_until is not None and self._phase != "idle":
             due = min(due, self._share_until)
         return due if self._deadline is None else min(due, self._deadline)
@@ -147,7 +171,7 @@ class Watchdog:
         if now < self._due():
             self._set()
             return
-        if self._deadline is not None and now >= self._deadline:
+        if self._phase != "closing" and self._deadline is not None and now >= self._deadline:
             self._expired = FailureKind.TIMEOUT_TOTAL
         else:
             self._expired = _KINDS[self._phase]
@@ -163,7 +187,7 @@ class Watchdog:
         """What was cancelled waits for something else instead of ending."""
         self.stop()
         self._is_insisting = True
-        self._timer = self._loop.call_later(AGAIN, self._bark_again)
+        self._timer = self._loop.call_later(CLEAN_UP if not self._barks else AGAIN, self._bark_again)
 
     def _bark_again(self) -> None:
         self._timer = None
@@ -185,8 +209,16 @@ class Watchdog:
 
 
 _KINDS = {
+    "connect": FailureKind.TIMEOUT_CONNECT,
+    "closing": FailureKind.INTERNAL,
     "load": FailureKind.TIMEOUT_LOAD,
     "first_token": FailureKind.TIMEOUT_FIRST_TOKEN,
     "idle": FailureKind.TIMEOUT_IDLE,
 }
-_SILENT = {"load": "the model was not loaded", "first_token": "no first token came", "idle": "no further token came"}
+_SILENT = {
+    "connect": "no connection was made",
+    "load": "the model was not loaded",
+    "first_token": "no first token came",
+    "idle": "no further token came",
+    "closing": "the model did not let go",
+}
