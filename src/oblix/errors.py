@@ -195,6 +195,7 @@ class AttemptFailed(OblixError):
         retry_after: Seconds that the peer asked us to wait, where it did.
         tokens: Of a prompt that does not fit, as far as they are known.
         window: Tokens that would fit.
+        is_void: What it said before it failed is no beginning of an answer: it had not read the whole prompt.
         certainty: What the peer can know of the attempt, where this one differs from others of its kind.
     """
 
@@ -216,6 +217,7 @@ class AttemptFailed(OblixError):
         self.retry_after = retry_after
         self.tokens: int | None = None
         self.window: int | None = None
+        self.is_void = False
         self.certainty: Certainty | None = None
 
 

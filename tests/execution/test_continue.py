@@ -91,7 +91,12 @@ def test_what_cannot_be_gone_on_from_is_refused_honestly(wish: dict[str, Any], w
 
 def test_the_text_of_a_prompt_that_was_cut_is_no_beginning() -> None:
     spare = able("x:b")
-    walked = run(go(able("x:a", ["wrong ", Fail("context_overflow")]), spare, on_break="continue"))
+    walked = run(go(able("x:a", ["wrong ", Fail("context_overflow", is_void=True)]), spare, on_break="continue"))
     assert isinstance(walked.error, StreamBroken)
     assert "whole prompt" in (walked.error.hint or "")
     assert spare.requests == []
+
+
+def test_a_window_that_ran_out_is_gone_on_from_in_a_wider_one() -> None:
+    narrow = able("x:a", ["half ", Fail("context_overflow", tokens=9001, window=8192)])
+    assert run(go(narrow, able("x:b", "more"), on_break="continue")).text == "half more"

@@ -209,7 +209,7 @@ class Walk:
                     "on_break='restart' begins again on the next model, 'continue' goes on where it broke off."
                 )
             if self._on_break == "continue":
-                if kind is K.CONTEXT_OVERFLOW:
+                if failure.is_void:
                     raise self._stop(
                         "The model had not read the whole prompt, so that its text is no beginning of an answer."
                     )

@@ -76,11 +76,13 @@ class Ruler:
         if counted < fewest:
             if is_known and not self._counts_what_it_knew:
                 return
-            raise overflow(
+            failure = overflow(
                 f"{model_id} read {counted} tokens of a prompt of {fewest} or more, which was cut: its answer is to the rest",
                 fewest,
                 counted if window is None else min(window, counted),
             )
+            failure.is_void = True
+            raise failure
         self._counts_what_it_knew |= is_known
         self._learn(beginnings[-1], counted)
 

@@ -45,6 +45,7 @@ class Fail:
     tokens: int | None = None
     window: int | None = None
     certainty: Certainty | None = None
+    is_void: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,8 @@ class ScriptedModel:
                 hint=step.hint,
                 retry_after=step.retry_after,
             )
-            failed.tokens, failed.window, failed.certainty = step.tokens, step.window, step.certainty
+            failed.tokens, failed.window = step.tokens, step.window
+            failed.certainty, failed.is_void = step.certainty, step.is_void
             raise failed
         elif callable(step):
             found = step(request)
