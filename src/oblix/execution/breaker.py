@@ -15,8 +15,8 @@ LONGEST_REST = (
 )
 JITTER = 0.2  # of the rest, to both sides (gRPC A6): clients that failed together do not come back together
 LONGEST_COOLDOWN = 3600.0  # seconds; who asks for more is asked again after an hour
-# Seconds after which a probe that nobody reported on is given up: the longest that a cloud model may be silent. Its owner may have been
-# killed. Too early costs one more probe, too late keeps everybody away from a service that is back.
+# Seconds after which a probe that nobody reported on is given up: as long as a cloud model of which little is known may be silent. Its
+# owner may have been killed. Too early costs one more probe, too late keeps everybody away from a service that is back.
 PROBE_PATIENCE = 60.0
 RAMP = 10.0  # seconds of slow start
 RAMP_FROM = 0.1  # the share let through at its beginning

@@ -16,8 +16,8 @@ class Attempt:
     """What became of one try.
 
     Attributes:
-        outcome: `ok`, `failed`, `cancelled` (the caller left, or another answered first), or `postponed` (it is still loading, or only
-            one probe is sent to a model that failed: others are asked first).
+        outcome: `ok`, `failed`, `cancelled` (the caller left, or another answered first), or `postponed` (nothing was sent: it is still
+            loading, somebody else probes it, or it may not have this request; `why` says which).
         certainty: What the peer can know of it, which decides whether it may have cost something.
         hedged: It was started beside another that was slower than usual.
         cost_usd: What was certainly or possibly billed for it; `None` when unpriced.
