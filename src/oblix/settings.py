@@ -17,7 +17,7 @@ _PLACEHOLDER = r"""(?xi)<.*> | \{\{.*\}\} | \$\{?(?-i:[A-Z][A-Z0-9_]*)\}? | \w+_
       | [.…]+ | x+ | (sk-((ant|proj|svcacct|api\d+)-)*)?((your|insert|replace|enter|put)[-_ ].{0,36} | x{3,} | (\.{3}|…|\*{3}).*)
       | .{0,40}(api[-_]?key|token)[-_ ]?here.{0,40}
       | changeme | change[-_]me | placeholder | dummy | none | null | todo"""
-_MODEL_KEYS = ("id", "endpoint", "tier", "place", "window", "price")
+_MODEL_KEYS = ("id", "endpoint", "tier", "place", "window", "price", "timeouts", "prefill")
 
 
 def is_placeholder(key: str | None) -> bool:

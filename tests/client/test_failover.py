@@ -388,3 +388,36 @@ def test_of_those_who_shared_a_crash_only_the_poison_is_kept_away() -> None:
         assert (await client.execute("innocent")).response == "well"
 
     run(main())
+
+
+def test_why_tells_of_a_bridge_and_of_a_hedge() -> None:
+    async def main() -> None:
+        bridged = await client_with(edge(load_seconds=20.0), cloud()).execute("hi")
+        assert bridged.why() == "ollama:phi is being loaded; another model answers meanwhile; so openai:gpt answered"
+        client = client_with(edge(*["at once"] * 30, [Wait(4.0), "late"]), cloud("quick"))
+        for _ in range(31):
+            reply = await client.execute("hi", hedge=True)
+        assert (
+            reply.why() == "ollama:phi was slower than usual, and another model answered first; so openai:gpt answered"
+        )
+
+    run(main())
+
+
+def test_the_pause_that_a_peer_asks_for_is_told() -> None:
+    async def main() -> None:
+        with pytest.raises(AllModelsFailed, match="asks for a pause of 120 s"):
+            await client_with(cloud([Fail("rate_limited", retry_after=120.0)])).execute("hi")
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("script", "said"), [([Block()], "had not begun to answer"), (["half", Block()], "was still answering")]
+)
+def test_a_deadline_says_who_was_at_work_and_at_what(script: list[Any], said: str) -> None:
+    async def main() -> None:
+        with pytest.raises(DeadlineExceeded, match=f"within the deadline of 2 s; ollama:phi {said}"):
+            await client_with(edge(script)).execute("hi", deadline=2.0)
+
+    run(main())

@@ -136,7 +136,7 @@ def test_a_filter_and_a_client_that_is_shut_down_are_final(before: list[str], ki
 def test_the_deadline_of_the_call_is_final() -> None:
     spare = ScriptedModel("openai:b")
     slow = ScriptedModel("openai:a", ["half", Wait(1000)])
-    walked = run(go(slow, spare, on_break="unseen", deadline=2.5))
+    walked = run(go(slow, spare, deadline=2.5))
     assert isinstance(walked.error, DeadlineExceeded)
     assert isinstance(walked.error, TimeoutError)
     assert walked.error.text == "half"
@@ -378,3 +378,11 @@ def test_a_model_that_cancels_itself_is_an_attempt_that_failed() -> None:
     walked = run(go(ScriptedModel("x:a", [asyncio.CancelledError()]), ScriptedModel("x:b", "whole")))
     assert walked.text == "whole"
     assert walked.outcomes == [("x:a", "failed", "internal"), ("x:b", "ok", None)]
+
+
+@pytest.mark.parametrize("on_break", ["restart", "unseen"])
+def test_a_silence_in_mid_answer_leaves_time_for_another_model(on_break: Break) -> None:
+    silent, spare = ScriptedModel("openai:a", ["half", Block()]), ScriptedModel("openai:b", "whole")
+    walked = run(go(silent, spare, on_break=on_break, deadline=6.0))
+    assert "".join(walked.journey.text) == "whole"
+    assert walked.at == 2.0

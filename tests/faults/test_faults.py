@@ -216,8 +216,9 @@ def forgetful(patch: pytest.MonkeyPatch) -> None:
     async def not_at_all(self: Recorder, *decision: Any) -> None:
         raise NotImplementedError
 
-    async def decide(self: Hall, request: Any) -> Any:
-        return await self.think(request)
+    async def decide(self: Hall, request: Any, told: list[Any]) -> Any:
+        told.append(await self.think(request))
+        return told[0]
 
     patch.setattr(Recorder, "decided", not_at_all)
     patch.setattr(Hall, "_decide", decide)

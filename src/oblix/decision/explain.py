@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,11 +22,12 @@ def sentence(record: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]] = 
 
 
 def _failures(attempts: Sequence[Mapping[str, Any]]) -> str:
-    return "; ".join(_failure(attempt) for attempt in attempts if attempt["outcome"] != "ok")
+    told = Counter(_failure(attempt) for attempt in attempts if attempt["outcome"] != "ok")
+    return "; ".join(f"{failure}, {count} times" if count > 1 else failure for failure, count in told.items())
 
 
 def _failure(attempt: Mapping[str, Any]) -> str:
-    if attempt["outcome"] == "postponed":
+    if attempt["outcome"] == "postponed" or "answered first" in (attempt["why"] or ""):
         return str(attempt["why"])
     return f"{attempt['model_id']} {attempt['outcome']} ({attempt['why'] or attempt['kind']})"
 

@@ -37,6 +37,7 @@ class Try:
         said: The text that it goes on from.
         patience: Seconds to wait for a model that has to be loaded, because another one could answer meanwhile.
         share_until: When its first token must have come.
+        longest_silence: Seconds that it may be silent after its first token, whatever its limits say.
         load: Seconds that it waited for the model to be loaded.
         admitted: It was let through to the model; else it goes there because nobody else is left, and has no probe to give back.
         is_hedge: It was started beside another one.
@@ -49,6 +50,7 @@ class Try:
     said: str = ""
     patience: float | None = None
     share_until: float | None = None
+    longest_silence: float = inf
     load: float | None = None
     admitted: bool = True
     is_hedge: bool = False
@@ -113,6 +115,8 @@ class Try:
         before = busy.get(spec.id, 0)
         busy[spec.id] = before + 1
         limits = self.hands.health.limits(spec, self.journey.prompt_tokens)
+        if self.longest_silence < limits.idle:
+            limits = replace(limits, idle=self.longest_silence)
         if before and spec.is_edge and spec.timeouts.first_token is None:
             return replace(limits, first_token=min(LONGEST_QUEUE, limits.first_token * (1 + before)))
         return limits
@@ -215,7 +219,7 @@ class Try:
         may_cost = meant.is_billable or self.pieces or error.certainty == "possibly_accepted"
         cost = self._cost(error.tokens, None) if may_cost and certainty != "not_sent" else 0.0
         self._add("failed", now, error, certainty=certainty, cost_usd=cost, input_tokens=error.tokens,
-                  kind=error.kind.value, why=error.message, hint=error.hint, window=error.window)  # fmt: skip
+                  kind=error.kind.value, why=_told(error), hint=error.hint, window=error.window)  # fmt: skip
 
     def _fingerprint(self, now: float, kind: FailureKind | None = None) -> bytes | None:
         return self.hands.fingerprint(self.journey.request, now, always=kind is FailureKind.ENGINE_CRASH)
@@ -258,6 +262,13 @@ class Try:
             spec.id, spec.place, outcome, first_token=first, total=total, hedged=self.is_hedge, load=self.load, **told
         )
         self.journey.add(attempt, error)
+
+
+def _told(error: AttemptFailed) -> str:
+    """The failure in words, with the pause that the peer asked for: a longer one than a call waits ends the call."""
+    if not error.retry_after:
+        return error.message
+    return f"{error.message} (it asks for a pause of {error.retry_after:,.0f} s)"
 
 
 async def _let_go(stream: AsyncIterator[Chunk] | None, dog: Watchdog) -> None:

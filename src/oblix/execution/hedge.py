@@ -148,7 +148,14 @@ class _Lane:
 
     def beat(self) -> None:
         """The other one answered first: account for it, and let its model go."""
-        self.attempt.write_off(asyncio.get_running_loop().time(), "another model answered first")
+        who = self.attempt.model.spec.id
+        how = (
+            "was started beside a slow one, which"
+            if self.attempt.is_hedge
+            else "was slower than usual, and another model"
+        )
+        why = f"{who} {how} answered first"
+        self.attempt.write_off(asyncio.get_running_loop().time(), why)
         self._task.cancel()
 
     async def stop(self, hands: Hands) -> None:

@@ -28,8 +28,14 @@ MAX_RETRIES = 2
 MAX_WAIT = 60.0  # seconds before such a try; who must wait longer would rather know
 # Seconds of the deadline that are kept for the next candidate (at most half of what is left): most answers of cloud models take less.
 RESERVE = 15.0
+SILENCE = 3  # the part of the time left that one silence in mid-answer may take, while another model could take over
 _RATE_BASE = 1.0  # seconds; a rate limit counts in seconds or minutes, so that tenths of one are no pause
 K = FailureKind
+_ALL_TRIED = "Every model that may answer was tried; .attempts tells the whole story."
+_NOBODY_CAN = (
+    "No model that is left can go on from half an answer (embedded models, Ollama's and those with prefill=True can); "
+    "on_break='restart' begins again."
+)
 
 
 class Walk:
@@ -113,6 +119,10 @@ class Walk:
         first.patience = patience(model, self._route.others(), journey, self._hands.health, now)
         if journey.deadline is not None:
             first.share_until = journey.deadline - min(RESERVE, (journey.deadline - now) / 2)
+            if (
+                self._on_break != "error"
+            ):  # what falls silent in the middle may be begun again, or gone on from, by another one
+                first.longest_silence = (journey.deadline - now) / SILENCE
         if journey.request.hedge and not journey.request.tools and not is_cold(model):
             return Race(first, self._route, self._hands)
         return first
@@ -201,7 +211,7 @@ class Walk:
         self._failures[model.spec.id] = (model, failure)
         if kind is K.TIMEOUT_TOTAL:
             journey.on(Event.GIVE_UP)
-            raise too_late(journey, failure) from None
+            raise too_late(journey, model, failure) from None
         if journey.text:
             self._broken = (model.spec.id, failure)
             if self._on_break == "error":
@@ -227,10 +237,10 @@ class Walk:
         why = unfit_to_continue(self._journey.request)
         if why is not None:
             raise self._stop(f"{why}, so that nothing can go on from here; on_break='restart' begins again.")
-        self._route.keep(can_continue)
+        for other in self._route.keep(can_continue):
+            self._pass_by(other, "it cannot go on from half an answer")
         if not self._route and not (can_continue(model) and treatment(failure.kind).retries_here):
-            who = "no other model that is left can go on from half an answer"
-            raise self._stop(f"{who} (embedded models and those with prefill=True can).")
+            raise self._stop(_NOBODY_CAN)
 
     def _may_follow(self, model: Model) -> bool:
         """Whether another try on this model makes sense."""
@@ -240,7 +250,7 @@ class Walk:
     def _give_up(self) -> None:
         """Nothing is left. A stream that has shown text ends in an error of its own; the rest is the caller's to tell."""
         if self._broken is not None and self._on_break != "unseen":
-            raise self._stop("Every model that may answer was tried; .attempts tells the whole story.")
+            raise self._stop(_NOBODY_CAN if self._on_break == "continue" else _ALL_TRIED)
         self._journey.on(Event.GIVE_UP)
 
     def _stop(self, hint: str) -> StreamBroken:
@@ -257,12 +267,15 @@ def can_continue(model: Model) -> bool:
     return "prefill" in model.spec.capabilities
 
 
-def too_late(journey: Journey, failure: AttemptFailed | None = None) -> DeadlineExceeded:
-    """The error for a call that ran into its deadline, with the text so far."""
-    said = ", because a model was still being loaded" if failure is not None and "loaded" in failure.message else ""
+def too_late(journey: Journey, model: Model | None = None, failure: AttemptFailed | None = None) -> DeadlineExceeded:
+    """The error for a call that ran into its deadline, with the text so far; `failure` is that of the `model` that was at work."""
+    at_work = ""
+    if model is not None and failure is not None:
+        what = failure.message.partition("; it ")[2]
+        at_work = f"; {model.spec.id} {what or 'was at work'}"
     error = DeadlineExceeded(
-        f"No whole answer within the deadline of {journey.request.deadline:g} s{said}.",
-        hint="Raise deadline=, or ask for less with max_tokens=.",
+        f"No whole answer within the deadline of {journey.request.deadline:g} s{at_work}.",
+        hint="Raise deadline=, or ask for less with max_tokens=." if journey.text else "Raise deadline=.",
         cause=failure,
     )
     error.text = "".join(journey.text)

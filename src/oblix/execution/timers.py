@@ -201,9 +201,7 @@ class Watchdog:
 
     def _words(self, kind: FailureKind) -> str:
         if kind is FailureKind.TIMEOUT_TOTAL:
-            return "the deadline of the whole call has passed" + (
-                " while the model was being loaded" if self._phase == "load" else ""
-            )
+            return f"the deadline of the whole call has passed; it {_AT[self._phase]}"
         what, after = _SILENT[self._phase], f"within {self._seconds[self._phase]:g} s"
         return f"{what} {'in its share of the time that is left' if self.gave_way else after}"
 
@@ -221,4 +219,11 @@ _SILENT = {
     "first_token": "no first token came",
     "idle": "no further token came",
     "closing": "the model did not let go",
+}
+_AT = {
+    "connect": "was not reached yet",
+    "load": "was still being loaded",
+    "first_token": "had not begun to answer",
+    "idle": "was still answering",
+    "closing": "was being let go",
 }

@@ -8,10 +8,12 @@ from oblix.testing.netns import NetworkPair
 from oblix.testing.ollama_options import OllamaOptions
 from oblix.testing.proxy import Line, TcpProxy
 from oblix.testing.scripted import Block, Cut, Enter, Fail, ScriptedModel, Wait
+from oblix.types.chunk import End, Progress
 
 __all__ = [
     "Block",
     "Cut",
+    "End",
     "Enter",
     "Fail",
     "Fault",
@@ -19,6 +21,7 @@ __all__ = [
     "Line",
     "NetworkPair",
     "OllamaOptions",
+    "Progress",
     "ScriptedModel",
     "TcpProxy",
     "VirtualClockLoop",

@@ -47,6 +47,9 @@ class Fail:
     certainty: Certainty | None = None
     is_void: bool = False
 
+    def __post_init__(self) -> None:
+        FailureKind(self.kind)  # a word that is no kind is an error here, not a failure of the model later
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -71,7 +74,8 @@ class ScriptedModel:
     Args:
         model_id: `provider:name`; a provider of the registry brings its place, any other is at the edge.
         load_seconds: What bringing it into memory takes; above 0 it begins cold.
-        known: Fields of `ModelSpec`, e.g. `place="cloud"`, `price=Price(1.0, 2.0, "caller")`, `window=4096`.
+        known: Fields of `ModelSpec`, e.g. `place="cloud"`, `price=Price(1.0, 2.0, "caller")`, `window=4096`,
+            `capabilities=frozenset({"prefill"})` for one that goes on from the beginning of an answer.
 
     Attributes:
         requests: What was asked, in order.

@@ -53,11 +53,13 @@ class Reply(Mapping[str, Any]):
 
     def why(self) -> str:
         """Why the answer came from where it did, in one line."""
-        failed = [attempt for attempt in self.attempts if attempt.outcome == "failed"]
-        if not failed:
+        others = [attempt for attempt in self.attempts if attempt.outcome != "ok"]
+        if not any(attempt.outcome == "failed" or attempt.model_id != self.model_id for attempt in others):
             return self.decision.why()
-        told = "; ".join(f"{attempt.model_id} failed ({attempt.why})" for attempt in failed)
-        return f"{told}; so {self.model_id} answered"
+        told = [
+            f"{each.model_id} failed ({each.why})" if each.outcome == "failed" else str(each.why) for each in others
+        ]
+        return f"{'; '.join(dict.fromkeys(told))}; so {self.model_id} answered"
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict, ready for JSON."""

@@ -5,7 +5,7 @@
     async with FaultServer() as server:
         cloud = server.upstream("cloud", wire="openai")
         cloud.play("REQ-00017", Fault("reset", "mid_stream"))  # for the requests whose body has this marker
-        client.hook_model("openai:played", endpoint=cloud.url, api_key="any")
+        await client.hook_model("openai", "played", endpoint=cloud.url, api_key="any")
         ...
         assert secret not in cloud.received
 

@@ -104,6 +104,10 @@ class Fault:
     kind: str
     moment: Moment
 
+    def __post_init__(self) -> None:
+        if self.moment not in MOMENTS:
+            raise ValueError(f"{self.moment!r} is no moment; there are {', '.join(MOMENTS)}")
+
 
 def why_not(kind: Kind, moment: Moment, wire: Wire) -> str | None:
     """Why a kind cannot happen at a moment in a protocol, in words; `None` where it can."""

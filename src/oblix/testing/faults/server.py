@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from oblix.testing.faults.books import PRICE, Received
 from oblix.testing.faults.exchange import Tempo
@@ -61,8 +61,10 @@ class FaultServer:
         """A new upstream on a port of its own, open at once.
 
         Raises:
-            ValueError: The name is taken.
+            ValueError: The name is taken, or there is no such wire.
         """
+        if wire not in get_args(Wire):
+            raise ValueError(f"{wire!r} is no wire; there are {', '.join(get_args(Wire))}")
         if name in self._upstreams:
             raise ValueError(f"there is an upstream {name!r} already")
         self._upstreams[name] = made = Upstream(self, name, wire, price)
