@@ -20,7 +20,7 @@ from oblix.types.chunk import Chunk, Delta, End, Progress, Reset, Usage
 from oblix.types.request import Request
 from oblix.types.spec import Price
 
-from .walking import go, journey, start
+from .walking import ASKED, go, journey, start
 
 FINAL = (FailureKind.CONTENT_FILTER, FailureKind.CANCELLED, FailureKind.TIMEOUT_TOTAL)
 ROUTABLE = [kind for kind in FailureKind if kind not in FINAL]
@@ -386,3 +386,35 @@ def test_a_silence_in_mid_answer_leaves_time_for_another_model(on_break: Break) 
     walked = run(go(silent, spare, on_break=on_break, deadline=6.0))
     assert "".join(walked.journey.text) == "whole"
     assert walked.at == 2.0
+
+
+def test_a_silence_that_only_a_short_deadline_calls_long_rests_nobody() -> None:
+    hands, silent = Hands(chance=lambda: 0.5), ScriptedModel("openai:a", ["half", Block()])
+    run(go(silent, ScriptedModel("openai:b"), hands=hands, on_break="unseen", deadline=6.0))
+    assert hands.health.of(silent.spec, 2.0).failing is None
+
+
+def test_a_caller_who_leaves_during_the_clean_up_leaves_no_turn_taken() -> None:
+    """A suspect of a crash holds the turn on its model; held for ever, no other suspect would be asked there again."""
+
+    class Slow(ScriptedModel):
+        async def stream(self, request: Request, call: Call) -> AsyncGenerator[Chunk]:
+            try:
+                yield Delta("a")
+                yield End("stop")
+            finally:
+                await asyncio.sleep(0.05)
+
+    async def main() -> None:
+        hands, model = Hands(), Slow("x:a")
+        suspect = hands.fingerprint(ASKED, 0.0, always=True)
+        hands.health.failed(model.spec, FailureKind.ENGINE_CRASH, "it died", 0.0, fingerprint=suspect)
+        assert hands.turn(model, ASKED, 0.0) is not None
+        task = asyncio.create_task(go(model, hands=hands))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.wait([task])
+        assert not hands.turns["x:a"].locked()
+        assert hands.busy["x:a"] == 0
+
+    run(main())

@@ -60,6 +60,7 @@ class Try:
     _heard_at: float | None = None  # the first sign of work
     _gap: float = 0.0
     _works: int = 0  # signs of work without text; a thought is billed as a token
+    _is_hurried: bool = False  # its idle limit is the caller's deadline in disguise
     _is_loading: bool = False
     _is_told: bool = False
 
@@ -88,7 +89,8 @@ class Try:
                 ended = self._take(chunk, dog, clock())
                 yield chunk  # type: ignore[misc]  # `_take` raises where there is none
         except AttemptFailed as error:
-            self._failed(error, clock(), blame=not dog.gave_way)
+            hurried = dog.gave_way or (self._is_hurried and error.kind is FailureKind.TIMEOUT_IDLE)
+            self._failed(error, clock(), blame=not hurried)
             raise
         except (asyncio.CancelledError, GeneratorExit):
             if not ended:
@@ -103,11 +105,13 @@ class Try:
             self._failed(failure, clock())
             raise failure from error
         finally:
-            await _let_go(stream, dog)
-            dog.stop()
-            if turn is not None:
-                turn.release()
-            self.hands.busy[self.model.spec.id] -= 1
+            try:
+                await _let_go(stream, dog)
+            finally:  # also when the caller leaves just then
+                dog.stop()
+                if turn is not None:
+                    turn.release()
+                self.hands.busy[self.model.spec.id] -= 1
 
     def _join(self) -> Limits:
         """The limits of this attempt. At home many queue for one engine, and wait for those before them (Ollama: one at a time)."""
@@ -116,6 +120,7 @@ class Try:
         busy[spec.id] = before + 1
         limits = self.hands.health.limits(spec, self.journey.prompt_tokens)
         if self.longest_silence < limits.idle:
+            self._is_hurried = True
             limits = replace(limits, idle=self.longest_silence)
         if before and spec.is_edge and spec.timeouts.first_token is None:
             return replace(limits, first_token=min(LONGEST_QUEUE, limits.first_token * (1 + before)))
