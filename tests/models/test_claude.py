@@ -266,7 +266,7 @@ def test_pings_and_unknown_events_are_no_progress() -> None:
 def test_usage_counts_what_was_read_from_and_written_to_the_cache() -> None:
     """`input_tokens` leaves both out; what was paid for is the sum."""
     script = stream(start(10, cache_read_input_tokens=64, cache_creation_input_tokens=32), text("a"), ends(), STOP)
-    assert hear("claude", script).end.usage == Usage(106, 2, 64)
+    assert hear("claude", script).end.usage == Usage(106, 2, 64, 32)
 
 
 def test_the_closing_usage_counts() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from oblix.decision.money import usd
 from oblix.decision.tokens import estimate, estimate_messages
 from oblix.execution.journey import Journey
-from oblix.types.chunk import End
+from oblix.types.chunk import End, Usage
 from oblix.types.decision import Decision
 from oblix.types.reply import Reply
 from oblix.types.request import Request
@@ -29,17 +29,12 @@ def metrics(
     """
     total = now - asked_at
     first = None if journey.first_token_at is None else journey.first_token_at - asked_at
-    input_tokens, output_tokens = end.usage.input_tokens, end.usage.output_tokens
-    if journey.is_spliced:  # each attempt counted its own part
-        input_tokens = output_tokens = None
-    estimated = [
-        name for name, count in (("input_tokens", input_tokens), ("output_tokens", output_tokens)) if count is None
-    ]
+    told = Usage() if journey.is_spliced else end.usage  # each attempt of a spliced answer counted its own part
+    input_tokens, output_tokens = told.input_tokens, told.output_tokens
     if input_tokens is None:
         input_tokens = estimate_messages(request.messages)
     if output_tokens is None:
         output_tokens = estimate("".join(journey.text))
-    writing = journey.ended_at - journey.first_token_at if journey.first_token_at is not None else 0.0
     return {
         "total_latency": total,
         "time_to_first_token": first,
@@ -47,10 +42,12 @@ def metrics(
         "overhead": max(0.0, total - (journey.ended_at - journey.sent_at)),
         "input_tokens": input_tokens,
         "output_tokens": output_tokens,
-        "estimated": estimated,
-        "tokens_per_second": output_tokens / writing if writing > 1e-6 and output_tokens > 1 else None,
-        "cost_usd": _spent(journey, spec.price, input_tokens, output_tokens),
+        "cached_tokens": told.cached_tokens,
+        "estimated": [name for name in ("input_tokens", "output_tokens") if getattr(told, name) is None],
+        "tokens_per_second": _speed(journey, output_tokens),
+        "cost_usd": _spent(journey, spec.price, input_tokens, output_tokens, told),
         "saved_usd": None,
+        "price_source": None if spec.price is None else spec.price.source,
         "start_time": _iso(wall - total),
         "end_time": _iso(wall),
         "model_name": spec.name,
@@ -58,7 +55,15 @@ def metrics(
     }
 
 
-def _spent(journey: Journey, price: Price | None, input_tokens: int, output_tokens: int) -> float | None:
+def _speed(journey: Journey, output_tokens: int) -> float | None:
+    """Tokens per second since the first one."""
+    if journey.first_token_at is None or output_tokens < 2:
+        return None
+    writing = journey.ended_at - journey.first_token_at
+    return output_tokens / writing if writing > 1e-6 else None
+
+
+def _spent(journey: Journey, price: Price | None, input_tokens: int, output_tokens: int, told: Usage) -> float | None:
     """USD of all attempts together, also of those that failed or were beaten; `None` as soon as one of them is unpriced."""
     if price is None:
         return None
@@ -66,22 +71,26 @@ def _spent(journey: Journey, price: Price | None, input_tokens: int, output_toke
     if journey.is_spliced:  # of the tokens, the attempt that went on wrote only the last part
         own = next(attempt.cost_usd for attempt in journey.attempts if attempt.outcome == "ok")
     else:
-        own = price.cost(input_tokens, output_tokens)
+        own = price.cost(input_tokens, output_tokens, *told.cache)
     costs = [own, *others]
     return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
 def saved(decision: Decision, specs: dict[str, ModelSpec], figures: dict[str, Any]) -> float | None:
-    """USD that the cheapest allowed and priced cloud model would have cost for the same tokens, minus the cost."""
-    if figures["cost_usd"] is None:
+    """USD that the cheapest allowed and priced cloud model would have cost for the same tokens, minus the cost.
+
+    Nothing of the prompt lies in the cache of a model that was not asked. The one that answered costs what it did.
+    """
+    cost = figures["cost_usd"]
+    if cost is None:
         return None
-    prices: list[Price] = [
-        price
+    answered = f"{figures['model_type']}:{figures['model_name']}"
+    costs = [
+        cost if c.model_id == answered else price.cost(figures["input_tokens"], figures["output_tokens"])
         for c in decision.candidates
-        if c.place == "cloud" and c.verdict != "excluded" and (price := specs[c.model_id].price) is not None
+        if c.place == "cloud" and c.verdict in ("chosen", "next") and (price := specs[c.model_id].price) is not None
     ]
-    costs = [price.cost(figures["input_tokens"], figures["output_tokens"]) for price in prices]
-    return max(0.0, min(costs) - figures["cost_usd"]) if costs else None
+    return max(0.0, min(costs) - cost) if costs else None
 
 
 def footer(reply: Reply) -> str:

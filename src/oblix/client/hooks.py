@@ -17,7 +17,7 @@ from oblix.models.registry import CLASSES, PROVIDERS, Provider
 from oblix.models.transport import Transport
 from oblix.settings import resolve_endpoint, resolve_key
 from oblix.types.ids import ModelType
-from oblix.types.spec import FREE, Capability, KeyState, ModelSpec, Place, Price, Timeouts
+from oblix.types.spec import FREE, Capability, KeyState, ModelSpec, Place, Price, PriceTier, Rates, Timeouts
 
 _COMMON = ("place", "tier", "window", "price", "timeouts", "prefill")
 _OWN: dict[str, tuple[str, ...]] = {
@@ -26,6 +26,9 @@ _OWN: dict[str, tuple[str, ...]] = {
     "openai": (),
     "embedded": ("threads", "slots", "idle_unload", "hung_after"),
 }
+_RATES = tuple(field.name for field in fields(Rates))  # the first two are needed
+_PRICE_HINT = "Give (input, output) in USD per million tokens, or a Price, or a mapping of its fields."
+_TIER_HINT = "Give each tier its prices, and as `above` the tokens that a prompt must exceed."
 _HOME_NAMES = (".local", ".lan", ".home", ".internal", ".home.arpa", ".localhost")
 
 
@@ -58,6 +61,7 @@ def build(
         canonical(provider.name, name),
         place,
         place_reason=why,
+        is_declared=options.get("place") is not None,
         endpoint=address,
         tier=_whole("tier", options.get("tier")),
         window=_whole("window", options.get("window")),
@@ -208,15 +212,55 @@ def _whole(name: str, value: object) -> int | None:
 
 
 def _price(given: object, place: Place) -> Price | None:
-    """USD per million tokens, input and output, as the caller says; edge models are free, the rest is looked up later."""
+    """What the caller says: (input, output), or a `Price`, or a mapping of its fields (as a settings file has it).
+
+    Edge models are free; the price of others is looked up later.
+    """
     if given is None:
         return FREE if place == "edge" else None
     if isinstance(given, Price):
-        return given
-    if (
-        isinstance(given, tuple | list)
-        and len(given) == 2
-        and all(isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < inf for x in given)
-    ):
-        return Price(float(given[0]), float(given[1]), "caller")
-    raise ConfigurationError(f"price={given!r} is not known.", hint="Give (input, output) in USD per million tokens.")
+        for rates in (given, *given.tiers):
+            _rates({name: getattr(rates, name) for name in _RATES})
+        found = given
+    elif isinstance(given, tuple | list) and len(given) == 2:
+        found = Price(_usd("input", given[0]), _usd("output", given[1]), "caller")
+    elif isinstance(given, Mapping):
+        source = _text("source", given.get("source")) or "caller"
+        found = Price(source=source, tiers=_tiers(given.get("tiers", ())), **_rates(given, "source", "tiers"))
+    else:
+        raise ConfigurationError(f"price={given!r} is not known.", hint=_PRICE_HINT)
+    steps = [tier.above for tier in found.tiers]
+    if steps != sorted(set(steps)):
+        raise ConfigurationError(f"price: the tiers begin above {steps} tokens.", hint="Put them in rising order.")
+    return found
+
+
+def _tiers(given: object) -> tuple[PriceTier, ...]:
+    if isinstance(given, tuple | list) and all(isinstance(tier, Mapping) for tier in given):
+        return tuple(_tier(tier) for tier in given)
+    raise ConfigurationError(f"price: tiers={given!r} is no list of mappings.", hint=_TIER_HINT)
+
+
+def _tier(given: Mapping[Any, Any]) -> PriceTier:
+    rates, above = _rates(given, "above"), _whole("above", given.get("above"))
+    if above is None:
+        raise ConfigurationError(f"price: `above` is missing from the tier {dict(given)!r}.", hint=_TIER_HINT)
+    return PriceTier(above=above, **rates)
+
+
+def _rates(given: Mapping[Any, Any], *more: str) -> dict[str, Any]:
+    """The prices per million tokens among the fields of a price, which has `more` of other kinds."""
+    names = (*_RATES, *more)
+    for name in given:
+        if name not in names:
+            hint = known_hint(str(name), names, closeness=0.5)
+            raise ConfigurationError(f"{name!r} is no part of a price.", hint=f"{hint} Or give (input, output).")
+    needed = {name: _usd(name, given.get(name)) for name in _RATES[:2]}
+    return needed | {name: _usd(name, given[name]) for name in _RATES[2:] if given.get(name) is not None}
+
+
+def _usd(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
+        why = "is missing" if value is None else f"is {value!r}, no amount of USD per million tokens"
+        raise ConfigurationError(f"price: {name} {why}.", hint=_PRICE_HINT)
+    return float(value)

@@ -7,23 +7,44 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from math import inf
+from typing import TYPE_CHECKING
 
-from oblix.types.spec import Price
+from oblix.types.spec import Price, PriceTier
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
 _log = logging.getLogger("oblix.models")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the catalogue knows of a model; `None` is "not known", never zero."""
+    """What the catalogue knows of a model; `None` is "not known", never zero.
+
+    Attributes:
+        until: Seconds since the epoch when another price may begin to hold: some change on a date, some with the hour.
+    """
 
     price: Price | None = None
     window: int | None = None
+    until: float = inf
 
 
 _EMPTY = Entry()
-_SAMPLE = 1000  # tokens
+_RATES = {  # our names, and the catalogue's
+    "input_per_mtok": "input_mtok",
+    "output_per_mtok": "output_mtok",
+    "cached_input_per_mtok": "cache_read_mtok",
+    "cache_write_per_mtok": "cache_write_mtok",
+    "cache_write_1h_per_mtok": "cache_write_1h_mtok",
+}
 
 
 class PriceBook:
@@ -49,7 +70,11 @@ class PriceBook:
 
     def entry(self, provider: str, name: str) -> Entry:
         """What is known by now; empty before the look-up."""
-        return self._entries.get((provider, name), _EMPTY)
+        found = self._entries.get((provider, name), _EMPTY)
+        if found.until != inf and time.time() >= found.until:
+            # The catalogue is in memory by now, so that this costs microseconds and need not go to the thread.
+            found = self._entries[provider, name] = look_up(provider, name)
+        return found
 
     def is_settled(self) -> bool:
         """Whether everything wanted has been looked up."""
@@ -74,24 +99,73 @@ class PriceBook:
             self._idle.set()
 
 
-def look_up(provider: str, name: str) -> Entry:
-    """Price and window of `name`, as the catalogue of `provider` has them.
+def look_up(provider: str, name: str, *, at: datetime | None = None) -> Entry:
+    """Price and window of `name`, an id or an alias, as the catalogue of `provider` has them.
 
-    Priced for a request of ordinary size: some models cost more per token above a context of some 200,000, none below a thousand.
-    Cached-token tiers are left out.
+    Args:
+        at: When the request is made; now, unless given.
     """
-    from importlib.metadata import version
-
     from genai_prices import Usage, calc_price
 
+    at = at or datetime.now(UTC)
     try:
-        found = calc_price(Usage(input_tokens=_SAMPLE, output_tokens=_SAMPLE), model_ref=name, provider_id=provider)
+        found = calc_price(Usage(), model_ref=name, provider_id=provider, genai_request_timestamp=at)
     except LookupError:
         return Entry()
-    per_million = 1e6 / _SAMPLE
-    price = Price(
-        float(found.input_price) * per_million,
-        float(found.output_price) * per_million,
-        f"genai-prices {version('genai-prices')}",
-    )
-    return Entry(price, found.model.context_window)
+    return Entry(_price(found.model, found.model_price), found.model.context_window, _next_change(found.model, at))
+
+
+def _price(model: ModelInfo, listed: ModelPrice) -> Price | None:
+    """Our form of what the catalogue lists; `None` where it lists no price of text.
+
+    Its prices have tiers of their own each; ours are tiers of the whole request, one for each step of any of them. Images, sound
+    and searches have prices of their own there, which we do not count.
+    """
+    found: dict[str, Decimal | TieredPrices] = {
+        ours: price for ours, theirs in _RATES.items() if (price := getattr(listed, theirs)) is not None
+    }
+    if "input_per_mtok" not in found:  # it lists nothing for what is free, and nothing for what it does not know
+        return Price(0.0, 0.0, _source()) if model.id.endswith(":free") else None
+    steps = sorted({tier.start for price in found.values() for tier in getattr(price, "tiers", ())})
+
+    def rates(prompt_tokens: int) -> dict[str, float]:
+        # Where nothing is listed for output, there is none, or it is free.
+        return {"output_per_mtok": 0.0} | {ours: _rate(price, prompt_tokens) for ours, price in found.items()}
+
+    tiers = tuple(PriceTier(above=step, **rates(step + 1)) for step in steps)
+    return Price(source=_source(), tiers=tiers, **rates(0))
+
+
+def _rate(price: Decimal | TieredPrices, prompt_tokens: int) -> float:
+    from genai_prices.types import TieredPrices
+
+    if not isinstance(price, TieredPrices):
+        return float(price)
+    reached = [tier.price for tier in price.tiers if prompt_tokens > tier.start]  # lowest first
+    return float(reached[-1] if reached else price.base)
+
+
+def _next_change(model: ModelInfo, at: datetime) -> float:
+    """Seconds since the epoch when one of the conditions begins or ends."""
+    from genai_prices.types import StartDateConstraint, TimeOfDateConstraint
+
+    changes: list[datetime] = []
+    for conditional in model.prices if isinstance(model.prices, list) else ():
+        match conditional.constraint:
+            case StartDateConstraint(start_date=day):
+                changes.append(datetime(day.year, day.month, day.day, tzinfo=UTC))
+            case TimeOfDateConstraint(start_time=start, end_time=end):
+                days = [at.astimezone(UTC).date() + timedelta(ahead) for ahead in (-1, 0, 1)]
+                changes += [_utc(datetime.combine(day, hour)) for day in days for hour in (start, end)]
+    return min((change.timestamp() for change in changes if change > at), default=inf)
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@cache
+def _source() -> str:
+    from importlib.metadata import version
+
+    return f"genai-prices {version('genai-prices')}"

@@ -36,11 +36,16 @@ _FINISH = {
 }
 
 
+class _Written(msgspec.Struct):
+    ephemeral_1h_input_tokens: int | None = None
+
+
 class _Usage(msgspec.Struct):
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    cache_creation: _Written | None = None  # the same, by how long it stays
 
 
 class _Start(msgspec.Struct):
@@ -92,7 +97,7 @@ class ClaudeModel:
         if asked is None:
             yield End("length")
             return
-        permit = Permit(self.spec, request.private)
+        permit = Permit.of(self.spec, request)
         with with_numbers(asked, self.spec.window):
             answer = await self._endpoint.ask(self._url, self._body(asked), permit=permit, call=call)
             try:
@@ -170,9 +175,11 @@ class _Told:
 
     def __init__(self) -> None:
         self._stop_reason: str | None = None
-        self._input: int | None = None
-        self._output: int | None = None
+        self._uncached: int | None = None
         self._cached: int | None = None
+        self._written: int | None = None
+        self._written_1h: int | None = None
+        self._output: int | None = None
         self._calls: dict[int, tuple[_Block, list[str]]] = {}
 
     def take(self, event: _Event) -> Chunk | None:
@@ -198,13 +205,20 @@ class _Told:
         return Progress()
 
     def _count(self, usage: _Usage | None) -> None:
+        """Counts are of the whole answer each time, and one that is not repeated stands."""
         if usage is None:
             return
-        if usage.input_tokens is not None:  # what was read from or written to the cache is counted apart
-            self._cached = usage.cache_read_input_tokens
-            self._input = usage.input_tokens + (self._cached or 0) + (usage.cache_creation_input_tokens or 0)
-        if usage.output_tokens is not None:
-            self._output = usage.output_tokens
+        self._uncached = _newer(usage.input_tokens, self._uncached)
+        self._cached = _newer(usage.cache_read_input_tokens, self._cached)
+        self._written = _newer(usage.cache_creation_input_tokens, self._written)
+        self._output = _newer(usage.output_tokens, self._output)
+        if usage.cache_creation is not None:
+            self._written_1h = _newer(usage.cache_creation.ephemeral_1h_input_tokens, self._written_1h)
+
+    def _usage(self) -> Usage:
+        """`input_tokens` leaves out what was read from or written to the cache; ours is the whole prompt."""
+        prompt = None if self._uncached is None else self._uncached + (self._cached or 0) + (self._written or 0)
+        return Usage(prompt, self._output, self._cached, self._written, self._written_1h)
 
     def end(self, model_id: str) -> End:
         if not self._stop_reason:
@@ -218,8 +232,11 @@ class _Told:
             for index, (block, pieces) in sorted(self._calls.items())
         ]
         reason = _FINISH.get(self._stop_reason, self._stop_reason)
-        usage = Usage(self._input, self._output, self._cached)
-        return End(reason, usage, whole_calls(calls, reason, model_id) if calls else ())
+        return End(reason, self._usage(), whole_calls(calls, reason, model_id) if calls else ())
+
+
+def _newer(told: int | None, before: int | None) -> int | None:
+    return before if told is None else told
 
 
 def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:

@@ -60,14 +60,33 @@ class _Choice(msgspec.Struct):
     logprobs: _Logprobs | None = None
 
 
-class _Cached(msgspec.Struct):
-    cached_tokens: int | None = None
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: Any = None
+    cache_write_tokens: Any = None  # OpenAI since GPT-5.6, OpenRouter
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
+    """What servers say on top of the three common counts differs, so that it is read with care: a slip there costs no answer."""
+
+    prompt_tokens: int | None = None  # what was cached is part of it
     completion_tokens: int | None = None
-    prompt_tokens_details: _Cached | None = None
+    total_tokens: Any = None
+    prompt_tokens_details: _PromptDetails | None = None
+    prompt_cache_hit_tokens: Any = None  # DeepSeek
+    cached_tokens: Any = None  # Moonshot, Together
+
+    def read(self) -> Usage:
+        details = self.prompt_tokens_details or _PromptDetails()
+        told = (details.cached_tokens, self.prompt_cache_hit_tokens, self.cached_tokens)
+        cached = next((count for count in map(_count, told) if count is not None), None)
+        return Usage(self.prompt_tokens, self._output(), cached, _count(details.cache_write_tokens))
+
+    def _output(self) -> int | None:
+        """Gemini and xAI leave thoughts out of `completion_tokens`, but bill them as output; `total_tokens` has them."""
+        answer, total = self.completion_tokens, _count(self.total_tokens)
+        if self.prompt_tokens is None or answer is None or total is None:
+            return answer
+        return max(answer, total - self.prompt_tokens)
 
 
 class _Chunk(msgspec.Struct):
@@ -99,7 +118,7 @@ class OpenAIModel:
             return
         if self.spec.is_edge:
             self._ruler.refuse(asked, self.spec.window, model_id=self.spec.id)
-        body, permit = self._body(asked) | (self._going_on if call.said else {}), Permit(self.spec, request.private)
+        body, permit = self._body(asked) | (self._going_on if call.said else {}), Permit.of(self.spec, request)
         with with_numbers(asked, self.spec.window):
             answer = await self._endpoint.ask(self._url, body, permit=permit, call=call)
             try:
@@ -263,14 +282,16 @@ class _Told:
         ]
         calls = whole_calls(found, self.finish_reason, model_id) if found else ()
         reason = {"function_call": "tool_calls"}.get(self.finish_reason, self.finish_reason)
-        usage = self.usage or _Usage()
-        cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
         return End(
             "tool_calls" if calls and reason == "stop" else reason,
-            Usage(usage.prompt_tokens, usage.completion_tokens, cached),
+            self.usage.read() if self.usage else Usage(),
             calls,
             tuple(self._logprobs),
         )
+
+
+def _count(told: object) -> int | None:
+    return told if type(told) is int and told >= 0 else None
 
 
 def _text(content: str | list[_Part]) -> str:

@@ -10,11 +10,26 @@ from oblix.types.messages import ToolCall
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them; `None` where it did not say."""
+    """Tokens as the provider counted them; `None` where it did not say.
+
+    Attributes:
+        input_tokens: The whole prompt, whatever a cache did with it.
+        output_tokens: Everything that the model wrote, thoughts included.
+        cached_tokens: Those of the prompt that were read from a prompt cache.
+        cache_write_tokens: Those of the prompt that were written to one.
+        cache_write_1h_tokens: Those of the written ones that stay for an hour.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+
+    @property
+    def cache(self) -> tuple[int, int, int]:
+        """What `Price.cost` wants to know of a cache: read, written, and written for an hour. What was not told is 0."""
+        return self.cached_tokens or 0, self.cache_write_tokens or 0, self.cache_write_1h_tokens or 0
 
 
 @dataclass(slots=True)

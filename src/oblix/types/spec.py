@@ -11,16 +11,75 @@ Capability = Literal["tools", "vision", "json", "logprobs", "prefill"]
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """USD per million tokens, with where the figures come from (`"caller"`, or the catalogue and its date)."""
+class Rates:
+    """USD per million tokens.
+
+    Attributes:
+        cached_input_per_mtok: For what was read from the provider's prompt cache; `None` is the price of other input.
+        cache_write_per_mtok: For what was written to it; `None` is the price of other input.
+        cache_write_1h_per_mtok: For what was written to it to stay for an hour; `None` is the price of other writing.
+    """
 
     input_per_mtok: float
     output_per_mtok: float
-    source: str
+    _: KW_ONLY
+    cached_input_per_mtok: float | None = None
+    cache_write_per_mtok: float | None = None
+    cache_write_1h_per_mtok: float | None = None
 
-    def cost(self, input_tokens: int, output_tokens: int) -> float:
-        """USD for so many tokens."""
-        return (input_tokens * self.input_per_mtok + output_tokens * self.output_per_mtok) / 1e6
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceTier(Rates):
+    """What a whole request costs whose prompt has more than `above` tokens."""
+
+    above: int
+
+
+@dataclass(frozen=True, slots=True)
+class Price(Rates):
+    """What a model costs, in USD per million tokens.
+
+    Attributes:
+        source: Where the figures come from: `"caller"`, or the catalogue and its version.
+        tiers: For longer prompts, by rising `above`; the last one that a prompt reaches is the price of the whole request.
+    """
+
+    source: str
+    _: KW_ONLY
+    tiers: tuple[PriceTier, ...] = ()
+
+    def cost(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        cached_tokens: int = 0,
+        cache_write_tokens: int = 0,
+        cache_write_1h_tokens: int = 0,
+    ) -> float:
+        """USD for so many tokens.
+
+        Args:
+            input_tokens: The whole prompt; what was read from or written to a cache is part of it.
+            cache_write_tokens: All that were written; those that stay for an hour are part of them.
+        """
+        rates: Rates = self
+        for tier in self.tiers:
+            if input_tokens > tier.above:
+                rates = tier
+        plain, usd = input_tokens, output_tokens * rates.output_per_mtok
+        # No part is taken as larger than what is left: a peer that counts more must not turn the rest negative.
+        if cached_tokens and rates.cached_input_per_mtok is not None:
+            part = min(cached_tokens, plain)
+            plain, usd = plain - part, usd + part * rates.cached_input_per_mtok
+        if cache_write_tokens:
+            hour, hourly = 0, rates.cache_write_1h_per_mtok
+            if cache_write_1h_tokens and hourly is not None:
+                hour = min(cache_write_1h_tokens, cache_write_tokens, plain)
+                plain, usd = plain - hour, usd + hour * hourly
+            if rates.cache_write_per_mtok is not None:
+                part = min(cache_write_tokens - hour, plain)
+                plain, usd = plain - part, usd + part * rates.cache_write_per_mtok
+        return (usd + plain * rates.input_per_mtok) / 1e6
 
 
 FREE = Price(0.0, 0.0, "edge models cost nothing unless an energy price is set")
@@ -51,6 +110,7 @@ class ModelSpec:
         id: `provider:name`.
         place: `edge` runs on this machine or on a host the user declares as theirs; `cloud` is everything else.
         place_reason: Why it counts as such, in words.
+        is_declared: The caller said so, and vouches for it.
         endpoint: Base address, or `None` for the embedded engine.
         order: Position in the order of hooking, from 0.
         tier: Given by the caller, else `None` (then tiers follow the order of hooking, edge before cloud).
@@ -66,6 +126,7 @@ class ModelSpec:
     place: Place
     _: KW_ONLY
     place_reason: str = ""
+    is_declared: bool = False
     endpoint: str | None = None
     order: int = 0
     tier: int | None = None
