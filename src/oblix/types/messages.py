@@ -38,12 +38,17 @@ Part = Text | Image
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. `content` is plain text or parts; `tool_call_id` names what a `tool` message answers."""
+    """One turn. `content` is plain text or parts; `tool_call_id` names what a `tool` message answers.
+
+    Attributes:
+        private: A label that travels with the message: a request that holds it never leaves the edge.
+    """
 
     role: Role
     content: str | tuple[Part, ...] = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    private: bool = False
 
     @property
     def text(self) -> str:

@@ -19,6 +19,8 @@ class Request:
         messages: At least one; a system prompt comes first, with role `system`.
         deadline: Seconds for the whole call, or `None` for no limit.
         private: The prompt never leaves the edge.
+        redact: It holds something private that a detector found: a cloud model may have it with placeholders only.
+        public: The caller says that nothing in it is private, whatever the detectors see.
         model_id: The model wished for; strict, unless `fallback` makes it a preference.
         max_cost_usd: Models whose estimated cost is above this are excluded.
         on_break: What a stream does when it fails after its first token.
@@ -34,6 +36,8 @@ class Request:
     model_id: str | None = None
     fallback: bool = False
     private: bool = False
+    redact: bool = False
+    public: bool = False
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
@@ -60,6 +64,11 @@ class Request:
             if message.role == "user":
                 return message.text
         return self.messages[-1].text
+
+    @property
+    def is_private(self) -> bool:
+        """Whether it may not go out as it is: it is private itself, holds a message that is, or has yet to be redacted."""
+        return self.private or self.redact or any(message.private for message in self.messages)
 
     @property
     def has_images(self) -> bool:

@@ -1,0 +1,107 @@
+"""A cloud model that gets one request with placeholders in place of what is private, and whose answer gets the originals back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from functools import cache
+from typing import cast
+
+from oblix.decision.privacy.redact import Scan, can_redact, objection, redacted, redacted_text
+from oblix.decision.privacy.restore import Restorer, restored_json
+from oblix.decision.privacy.vault import Vault
+from oblix.errors import AttemptFailed, FailureKind
+from oblix.models.base import Call, Loadable, Model, ModelState
+from oblix.types.chunk import Chunk, Delta, End, Progress
+from oblix.types.messages import Message
+from oblix.types.request import Request
+from oblix.types.spec import ModelSpec
+
+
+def redacting(model: Model, scan: Scan) -> Redacted:
+    """The model, wrapped for one request; it can be loaded if the model can.
+
+    Args:
+        scan: Finds what has to be taken out.
+    """
+    return RedactedLoadable(model, scan) if hasattr(model, "load") else Redacted(model, scan)
+
+
+class Redacted:
+    """Keeps `models.base.Model` for one request, on as many attempts as it takes.
+
+    Fails closed: what cannot be redacted, or holds something private after it was, is not sent.
+    """
+
+    def __init__(self, model: Model, scan: Scan) -> None:
+        self.spec: ModelSpec = model.spec
+        self._model = model
+        self._scan = cache(scan)  # a second attempt scans nothing anew, and gets the same placeholders
+
+    async def stream(self, request: Request, call: Call) -> AsyncIterator[Chunk]:
+        """Answer piece by piece; see `models.base.Model`.
+
+        Raises:
+            AttemptFailed: As the model's own, with placeholders in its message; `policy` when the request may not be sent.
+        """
+        clean, vault = self._redacted(request)
+        said = self._said(call.said, clean, vault)
+        restorer = Restorer(vault, in_json=request.response_format is not None)
+        async with aclosing(
+            cast("AsyncGenerator[Chunk]", self._model.stream(clean, replace(call, said=said)))
+        ) as chunks:
+            async for chunk in chunks:
+                if type(chunk) is Delta:
+                    text = restorer.feed(chunk.text)
+                    yield Delta(text) if text else Progress("redaction")
+                elif type(chunk) is End:
+                    if text := restorer.end():
+                        yield Delta(text)
+                    calls = [replace(each, arguments=restored_json(each.arguments, vault)) for each in chunk.tool_calls]
+                    yield replace(chunk, tool_calls=tuple(calls))
+                else:
+                    yield chunk
+
+    def state(self) -> ModelState:
+        """As the model knows it."""
+        return self._model.state()
+
+    async def close(self) -> None:
+        """The model is shared with other requests, and is closed by who hooked it."""
+
+    def _redacted(self, request: Request) -> tuple[Request, Vault]:
+        request = replace(request, redact=False)  # which is done here; a label of any other kind stays, and is refused
+        self._guard(can_redact(request, self._scan))
+        clean, vault = redacted(request, self._scan)
+        self._guard(objection(clean, vault, self._scan))
+        return clean, vault
+
+    def _said(self, said: str, clean: Request, vault: Vault) -> str:
+        """The beginning of the answer, redacted as well: an edge model may have written it, with the originals."""
+        if not said:
+            return said
+        text = redacted_text(said, vault, self._scan)
+        if vault.ends_within(text):
+            self._guard("its answer broke off in the middle of a private value")
+        begun = clean.messages[-1].text if clean.messages[-1].role == "assistant" else ""
+        going_on = replace(clean, messages=(Message("assistant", begun + text),))
+        self._guard(objection(going_on, vault, self._scan))
+        return text
+
+    def _guard(self, why: str | None) -> None:
+        if why is not None:
+            raise AttemptFailed(
+                FailureKind.POLICY,
+                f"{self.spec.id} may not have this prompt, not even redacted: {why}",
+                hint="Hook an edge model, which gets it as it is.",
+            )
+
+
+class RedactedLoadable(Redacted):
+    """The same for a model that has to be brought into memory, such as one that an Ollama server runs in its cloud."""
+
+    async def load(self, request: Request) -> None:
+        """Bring it into memory; see `models.base.Loadable`. It is given the redacted request as well."""
+        clean, _ = self._redacted(request)
+        await cast("Loadable", self._model).load(clean)
