@@ -49,20 +49,38 @@ def test_the_edge_refuses_an_address_away_however_it_is_written(monkeypatch: pyt
 
 def test_the_edge_ignores_proxies_and_the_cloud_honours_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A private prompt must not pass through somebody's proxy; a cloud may only be reachable through one."""
+    names(monkeypatch, box_lan=("127.0.0.1",), cloud_example=("127.0.0.1",))
 
     async def main() -> None:
         async with lanes() as transport, Upstream(OK) as proxy, Upstream(OK) as server:
             for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-                monkeypatch.setenv(name, proxy.url)
-            await send(transport, server.url)
+                monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+            home, cloud = f"http://box.lan:{server.port}", f"http://cloud.example:{server.port}"
+            await send(transport, home)
             assert (len(server.requests), len(proxy.requests)) == (1, 0)
-            await send(transport, server.url, "cloud")
+            await send(transport, cloud, "cloud")
             assert (len(server.requests), len(proxy.requests)) == (1, 1)
-            assert proxy.requests[0].line == f"POST {server.url}/v1 HTTP/1.1"
+            assert proxy.requests[0].line == f"POST {cloud}/v1 HTTP/1.1"
             await transport.close()
-            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-            await send(transport, server.url, "cloud")
+            monkeypatch.setenv("NO_PROXY", "cloud.example")
+            await send(transport, cloud, "cloud")
             assert (len(server.requests), len(proxy.requests)) == (2, 1)
+
+    run(main())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "ours.localhost"])
+@pytest.mark.parametrize("place", get_args(Place))
+def test_what_is_at_home_is_never_asked_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, host: str, place: Place
+) -> None:
+    """Not on the cloud's lane either: a proxy would take a local gateway's prompts away from home, or look for it on its own loopback."""
+
+    async def main() -> None:
+        async with lanes() as transport, Upstream(OK) as proxy, Upstream(OK) as server:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
+            await send(transport, server.url.replace("127.0.0.1", host), place)
+            assert (len(server.requests), len(proxy.connections)) == (1, 0)
 
     run(main())
 
@@ -75,7 +93,7 @@ def test_a_dead_proxy_stops_only_the_cloud(monkeypatch: pytest.MonkeyPatch) -> N
             async with Upstream(OK) as server:
                 assert (await send(transport, server.url))[0] == 200
                 with pytest.raises(AttemptFailed) as failed:
-                    await send(transport, server.url, "cloud")
+                    await send(transport, f"http://cloud.example:{server.port}", "cloud")
                 assert failed.value.kind is K.CONNECT
                 assert len(server.connections) == 1
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from oblix.models.address import is_home_address
+from oblix.models.address import is_home_address, is_loopback
 from oblix.models.resolver import NotAtHome, Resolver
 
 from .asking import run
@@ -47,6 +47,8 @@ def names(monkeypatch: pytest.MonkeyPatch, **known: tuple[str, ...]) -> None:
         ("[::1]", True),
         ("localhost", True),
         ("LocalHost", True),
+        ("localhost.", True),
+        ("llm.localhost", True),
         ("10.1.2.3", True),
         ("172.16.0.1", True),
         ("192.168.1.20", True),
@@ -67,6 +69,7 @@ def names(monkeypatch: pytest.MonkeyPatch, **known: tuple[str, ...]) -> None:
         ("api.openai.com", None),
         ("127.0.0.1.evil.example", None),
         ("localhost.evil.example", None),
+        ("notlocalhost", None),
         ("134744072", None),
         ("127.1", None),
         ("0x7f.1", None),
@@ -82,10 +85,28 @@ def found(resolver: Resolver, host: str) -> list[str]:
     return [result["host"] for result in run(resolver.resolve(host, 80))]
 
 
-def test_localhost_is_never_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST", "localhost.", "llm.localhost"])
+def test_localhost_is_never_looked_up(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """RFC 6761; a hostile resolver cannot move it."""
-    names(monkeypatch, localhost=("8.8.8.8",))
-    assert found(Resolver(home_only=True), "localhost") == ["127.0.0.1", "::1"]
+    names(monkeypatch, **{name.replace(".", "_"): ("8.8.8.8",)})
+    assert found(Resolver(home_only=True), name) == ["127.0.0.1", "::1"]
+
+
+@pytest.mark.parametrize(
+    ("address", "here"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("192.168.1.20", False),
+        ("fe80::1%eth0", False),
+        ("0.0.0.0", False),
+    ],
+)
+def test_loopback(address: str, here: bool) -> None:
+    """Who listens there can be asked of this machine."""
+    assert is_loopback(address) is here
 
 
 @pytest.mark.parametrize(

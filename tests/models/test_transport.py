@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from oblix.errors import AttemptFailed, FailureKind
+from oblix.models import transport
 from oblix.models.transport import MAX_ERROR_BODY, Answer, Permit, Transport
+from oblix.types.messages import Message
 from oblix.types.spec import ModelSpec, Place
 
-from .asking import KEY, lanes, run
+from .asking import KEY, ask, lanes, run
 from .test_resolver import names
 from .upstream import HANGUP, LAST, RESET, Hold, Script, Step, Upstream, chunk, head, whole
 
@@ -75,6 +79,28 @@ def test_a_private_prompt_opens_no_socket_to_a_cloud() -> None:
 
 def test_a_private_prompt_may_go_to_the_edge() -> None:
     assert outcome(OK, private=True)[0] == b'{"ok": true}'
+
+
+@pytest.mark.parametrize(
+    ("wishes", "private"),
+    [
+        ({}, False),
+        ({"private": True}, True),
+        ({"redact": True}, True),
+        ({"messages": (Message("user", "a", private=True), Message("user", "b"))}, True),
+        ({"messages": (Message("user", "a"), Message("tool", "b", private=True))}, True),
+        ({"messages": (Message("user", "a"), Message("user", "b"))}, False),
+    ],
+)
+def test_a_permit_knows_every_label(wishes: dict[str, Any], private: bool) -> None:
+    assert Permit.of(spec_at("http://127.0.0.1:9"), ask(**wishes)).private is private
+
+
+def test_no_provider_reads_one_label_only() -> None:
+    """A permit for a prompt is made of the whole request: by hand, somebody would forget the labels of its messages."""
+    sources = [path.read_text("utf-8") for path in Path(transport.__file__).parent.rglob("*.py")]
+    assert sum("Permit.of(self.spec, request)" in text for text in sources) >= 3
+    assert not [text for text in sources if re.search(r"Permit\([^)]*request", text)]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

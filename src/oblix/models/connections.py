@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp.client_proto import ResponseHandler
 
+# Looks at a connection before anything is written to it; raises where that may not be.
+Guard = Callable[["aiohttp.connector.Connection"], Awaitable[None]]
 # Whether the request of the present task opened a connection of its own; set where connections are made.
 is_new: ContextVar[bool] = ContextVar("oblix_new_connection", default=True)
 
@@ -35,6 +38,7 @@ def _handler() -> type[ResponseHandler]:
 
         is_asked = False  # a request is under way
         is_heard = False  # bytes have come since it was sent
+        passed: object = None  # what the guard let through on it last
 
         def set_response_params(self, **how: Any) -> None:
             """A request begins."""
@@ -64,16 +68,30 @@ def _handler() -> type[ResponseHandler]:
 
 
 @cache
-def connector() -> type[aiohttp.TCPConnector]:
-    """The class of our connectors; aiohttp is imported at first use."""
+def connector() -> Callable[..., aiohttp.TCPConnector]:
+    """The class of our connectors, which takes a `guard` beside aiohttp's own settings; aiohttp is imported at first use."""
     import aiohttp
 
     class Connector(aiohttp.TCPConnector):
         """Makes and keeps such connections."""
 
-        def __init__(self, **settings: Any) -> None:
+        def __init__(self, *, guard: Guard | None = None, **settings: Any) -> None:
             super().__init__(**settings)
             self._factory = partial(_handler(), loop=self._loop)
+            self._guard = guard
+
+        async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
+            """A connection, new or kept, that the guard has let through: the request is written to it next."""
+            connection = await super().connect(*args, **kwargs)
+            if self._guard is not None:
+                try:
+                    await self._guard(connection)
+                    if connection.closed:  # while the guard looked
+                        raise ConnectionResetError("the connection ended before anything was sent")
+                except BaseException:
+                    connection.close()
+                    raise
+            return connection
 
         async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
             is_new.set(True)

@@ -61,6 +61,7 @@ class _Line(msgspec.Struct):
     done_reason: str | None = None
     error: Any = None
     prompt_eval_count: int | None = None
+    prompt_eval_cached_count: int | None = None  # part of it; older servers do not tell
     eval_count: int | None = None
     logprobs: list[dict[str, Any]] | None = None
     remote_host: str | None = None
@@ -117,7 +118,7 @@ class OllamaModel:
 
     async def stream(self, request: Request, call: Call) -> AsyncIterator[Chunk]:
         """Answer piece by piece; see `models.base.Model`."""
-        permit = Permit(self.spec, request.private)
+        permit = Permit.of(self.spec, request)
         asked = continued(request, call.said, self.spec)
         if asked is None:
             yield End("length")
@@ -125,7 +126,7 @@ class OllamaModel:
         body = self._body(asked)
         window = _window(body)
         self._ruler.refuse(asked, window, model_id=self.spec.id)
-        if request.private:
+        if permit.private:
             await self._verify_local(permit, call)
         if window and self._memory.loaded and self._memory.window not in (None, window):
             # It is in memory, so that nobody called `load`; but Ollama loads a model anew for another window.
@@ -184,7 +185,8 @@ class OllamaModel:
         reason = "length" if line.done_reason == "length" else "stop"
         whole = whole_calls(calls, reason, self.spec.id) if calls else ()
         reason = "tool_calls" if whole and reason == "stop" else reason
-        return End(reason, Usage(line.prompt_eval_count, line.eval_count), whole, tuple(logprobs))
+        usage = Usage(line.prompt_eval_count, line.eval_count, line.prompt_eval_cached_count)
+        return End(reason, usage, whole, tuple(logprobs))
 
     def _parse(self, raw: bytes) -> _Line:
         try:

@@ -8,7 +8,7 @@ import threading
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from oblix.models.address import is_home_address
+from oblix.models.address import is_home_address, is_localhost
 
 
 class Resolver(AbstractResolver):
@@ -25,7 +25,7 @@ class Resolver(AbstractResolver):
         Raises:
             OSError: The look-up failed, or (with `home_only`) led away from home.
         """
-        if host == "localhost":  # RFC 6761: never asked over the network
+        if is_localhost(host):
             return [_result(host, address, port) for address in ("127.0.0.1", "::1")]
         found = await _look_up(host, port, family)
         if self._home_only:

@@ -1,7 +1,8 @@
 """The one place that sends prompts: connections, caps, error mapping, and the egress guard before every socket.
 
 Two lanes never share a connection: `edge` ignores proxies and refuses addresses away from home, `cloud` honours proxies.
-Redirects are never followed (a key would travel with them), no cookie is kept. aiohttp is imported at first use.
+What goes to a home address never passes a proxy, on either lane. Redirects are never followed (a key would travel with them), no
+cookie is kept. aiohttp is imported at first use.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from oblix._version import __version__
 from oblix.errors import AttemptFailed, FailureKind
+from oblix.models.address import is_home_address, is_loopback
 from oblix.models.connections import connector, is_new, socket_at_home, was_heard
 from oblix.models.foreign import ShutDown, dropped, foreign, off_protocol, translate
+from oblix.models.forwarders import Lookout
+from oblix.types.request import Request
 from oblix.types.spec import ModelSpec, Place
 
 if TYPE_CHECKING:
@@ -38,17 +43,31 @@ Lane = tuple[Place, bool]  # the place, and whether its connections are kept for
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave to send: asked for before a name is even resolved. A private prompt has leave for the edge only."""
+    """Leave to send: asked for before a name is even resolved. A private prompt has leave for the edge only.
+
+    For a prompt it is made by `of`, which reads every label; made by hand, it is for questions that carry no prompt.
+    """
 
     spec: ModelSpec
     private: bool
 
+    @classmethod
+    def of(cls, spec: ModelSpec, request: Request) -> Permit:
+        """The permit for a request, its messages included."""
+        return cls(spec, request.is_private)
+
     def check(self) -> None:
         """Raise `AttemptFailed(policy)` where a private prompt would leave home."""
         if self.private and self.spec.place != "edge":
-            raise AttemptFailed(
-                FailureKind.POLICY, f"a private prompt may not be sent to {self.spec.id}, which is a cloud model"
-            )
+            raise self.refusal(f"a private prompt may not be sent to {self.spec.id}, which is a cloud model")
+
+    def refusal(self, message: str, hint: str | None = None) -> AttemptFailed:
+        """The failure for what is not permitted."""
+        return AttemptFailed(FailureKind.POLICY, message, hint=hint)
+
+
+# What the present task asks to send. The guard reads it where the connection is made, so that no layer between has to hand it on.
+_asked: ContextVar[Permit] = ContextVar("oblix_permit")
 
 
 class Answer:
@@ -124,6 +143,7 @@ class Transport:
         self.is_ready = False
         self._preparing: asyncio.Task[None] | None = None
         self._proxies: dict[str, str | None] = {}
+        self._lookout = Lookout()
         self.shared: dict[str, Any] = {}  # what the models at one address know of each other
 
     async def prepare(self) -> None:
@@ -170,6 +190,7 @@ class Transport:
         connect_timeout: float,
     ) -> Answer:
         permit.check()
+        _asked.set(permit)
         place = permit.spec.place
         proxy = None
         if place == "cloud":
@@ -205,6 +226,7 @@ class Transport:
                 keepalive_timeout=KEEP_ALIVE if keep else None,
                 force_close=not keep,
                 socket_factory=socket_at_home if place == "edge" else None,
+                guard=self._see_peer if place == "edge" else None,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # no compression, no compression bombs
@@ -215,6 +237,32 @@ class Transport:
             },
         )
         return session
+
+    async def _see_peer(self, connection: aiohttp.connector.Connection) -> None:
+        """The last look before a byte leaves on the edge lane: at the peer that the socket has, whatever was resolved or kept.
+
+        Raises:
+            AttemptFailed: kind `policy`, for a peer away from home, and for a private prompt where a forwarder listens.
+        """
+        permit, protocol = _asked.get(), cast("Any", connection.protocol)
+        peer = connection.transport and connection.transport.get_extra_info("peername")
+        if not peer:
+            raise ConnectionResetError("the peer left before anything was sent")
+        host, port = str(peer[0]), int(peer[1])
+        if not is_home_address(host):
+            raise permit.refusal(
+                f"{permit.spec.id} at {permit.spec.endpoint} led to {host}, which is away from home",
+                "If the server is not yours, hook it with place='cloud'.",
+            )
+        if not permit.private or permit.spec.is_declared or protocol.passed is permit:
+            return
+        if is_loopback(host) and (found := await self._lookout.forwarder_at(host, port)) is not None:
+            raise permit.refusal(
+                f"{permit.spec.id} at {permit.spec.endpoint} is not answered here: {found.name!r} (process {found.pid}) listens there "
+                "and passes on what it gets; a private prompt may not be sent to it",
+                f"If it leads to a machine of yours, hook {permit.spec.id} with place='edge'; else ask an engine on this machine.",
+            )
+        protocol.passed = permit  # several questions of one attempt go over one connection
 
     async def _find_proxy(self, url: str) -> str | None:
         """The proxy that the environment names for `url`, looked up once.
@@ -278,6 +326,8 @@ def _proxy_of(url: str) -> str | None:
     from urllib.request import getproxies, proxy_bypass  # takes 25 ms to import
 
     parts = urlsplit(url)
+    if is_home_address(parts.hostname or ""):  # it would leave home on its way home, or reach the proxy's own loopback
+        return None
     return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
