@@ -1,18 +1,26 @@
-"""What every test stands on: no key, proxy or home of the developer's, real weights once per machine, no blocked loop."""
+"""What every test stands on: no key, proxy or home of the developer's, real weights once per machine, no blocked loop.
+
+And every decision that a test writes down must come out the same when it is taken again from what was written (`Replaying`).
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import aiohttp  # noqa: F401  imported here, so that its first import (file reads) happens outside of any loop
+import msgspec
 import pytest
 from blockbuster import blockbuster_ctx
 
+from oblix.decision.decide import decide
 from oblix.errors import OblixError
 from oblix.models.embedded import weights as shop
+from oblix.storage.decisions import DecisionLog, Kept
+from oblix.storage.history import Forgotten, recall
 
 Require = Callable[[object, str], None]
 
@@ -77,3 +85,98 @@ def weights() -> Path:
     except OblixError as error:
         require(False, str(error).replace("\n", "; "))
         raise AssertionError from error
+
+
+class Replaying:
+    """Takes every decision again that a log in this process writes during the suite, out of the bytes that were written.
+
+    A row costs a test nothing but an append: they are looked at when it is over, or when they fill `MOST` bytes. What child processes
+    write is out of reach. A test fails if a decision of its own comes out otherwise, and the summary tells how many there were.
+    """
+
+    MOST = 64 << 20
+
+    def __init__(self) -> None:
+        self.decisions = 0
+        self.same = 0
+        self._rows: list[tuple[bytes, bytes]] = []
+        self._bytes = 0
+        self._policies: dict[str, bytes] = {}
+        self._differing: list[str] = []
+
+    def watch(self) -> None:
+        """Stand beside the one function through which every row goes."""
+        insert = DecisionLog._insert
+
+        async def watched(log: DecisionLog, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+            await insert(log, statement, rows)
+            if statement.startswith("INSERT INTO decision"):
+                for _, _, record, facts in rows:
+                    self._note(record, facts)
+            elif "INTO policy" in statement:
+                self._policies.update(rows)
+
+        DecisionLog._insert = watched  # type: ignore[method-assign, assignment]
+
+    def _note(self, record: bytes, facts: bytes) -> None:
+        self._rows.append((record, facts))
+        self._bytes += len(record) + len(facts)
+        if self._bytes > self.MOST:
+            self._take_again()
+
+    def _take_again(self) -> None:
+        rows, self._rows, self._bytes = self._rows, [], 0
+        for record, facts in rows:
+            written: dict[str, Any] = msgspec.json.decode(record)
+            if not {"candidates", "policy_digest"} <= written.keys():
+                continue  # a test of the log itself, which keeps anything
+            self.decisions += 1
+            trouble = self._compare(written, facts)
+            if trouble is None:
+                self.same += 1
+            else:
+                self._differing.append(f"{written['id']}: {trouble}")
+
+    def _compare(self, written: dict[str, Any], facts: bytes) -> str | None:
+        try:
+            past = recall(Kept(written, facts, self._policies.get(written["policy_digest"]), None))
+        except Forgotten as error:
+            return str(error)
+        again = msgspec.json.decode(msgspec.json.encode(decide(*past).verdicts()))
+        other = [name for name in again if written.get(name) != again[name]]
+        return None if not other else "; ".join(f"{name} {written.get(name)!r} != {again[name]!r}" for name in other)
+
+    def differing(self) -> str:
+        """What came out otherwise since the last call, one decision a line."""
+        self._take_again()
+        told, self._differing = "\n".join(self._differing), []
+        return told
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Generator[None, object, object]:
+        """A test that is good otherwise fails if a decision of its own cannot be taken again."""
+        try:
+            result = yield
+        except BaseException:
+            self.differing()
+            raise
+        if told := self.differing():
+            pytest.fail(f"taken again, these decisions come out otherwise:\n{told}", pytrace=False)
+        return result
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """One line."""
+        terminalreporter.write_line(f"replay: decisions={self.decisions} same={self.same}")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """What was written after the last test (by a fixture) counts as well."""
+        if told := self.differing():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            print(f"taken again, these decisions come out otherwise:\n{told}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test."""
+    replaying = Replaying()
+    replaying.watch()
+    config.pluginmanager.register(replaying, "replaying")

@@ -9,6 +9,8 @@ from oblix._version import __version__
 if TYPE_CHECKING:
     from oblix.agents import AgentReport, BaseAgent
     from oblix.client import OblixClient, Stream
+    from oblix.client.wishes import Wishes
+    from oblix.decision.policy import Policy, Rule, When
     from oblix.errors import (
         AllModelsFailed,
         BudgetExceeded,
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
     from oblix.types.decision import Candidate, Decision, Reason
     from oblix.types.ids import ModelType
     from oblix.types.messages import Image, Message, Text, Tool, ToolCall
+    from oblix.types.privacy import Privacy, Screening
     from oblix.types.reply import Reply
-    from oblix.types.spec import ModelSpec, Price, Timeouts
+    from oblix.types.spec import ModelSpec, Price, PriceTier, Timeouts
 
 # A library is silent until its application asks for its log.
 logging.getLogger("oblix").addHandler(logging.NullHandler())
@@ -39,6 +42,8 @@ logging.getLogger("oblix").addHandler(logging.NullHandler())
 _HOMES = {
     "oblix.agents": ("AgentReport", "BaseAgent"),
     "oblix.client": ("OblixClient", "Stream"),
+    "oblix.client.wishes": ("Wishes",),
+    "oblix.decision.policy": ("Policy", "Rule", "When"),
     "oblix.errors": (
         "AllModelsFailed",
         "BudgetExceeded",
@@ -59,8 +64,9 @@ _HOMES = {
     "oblix.types.decision": ("Candidate", "Decision", "Reason"),
     "oblix.types.ids": ("ModelType",),
     "oblix.types.messages": ("Image", "Message", "Text", "Tool", "ToolCall"),
+    "oblix.types.privacy": ("Privacy", "Screening"),
     "oblix.types.reply": ("Reply",),
-    "oblix.types.spec": ("ModelSpec", "Price", "Timeouts"),
+    "oblix.types.spec": ("ModelSpec", "Price", "PriceTier", "Timeouts"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -84,11 +90,16 @@ __all__ = [
     "NoRoute",
     "OblixClient",
     "OblixError",
+    "Policy",
     "Price",
+    "PriceTier",
+    "Privacy",
     "PrivacyViolation",
     "Reason",
     "Reply",
     "Reset",
+    "Rule",
+    "Screening",
     "Stream",
     "StreamBroken",
     "Text",
@@ -97,6 +108,8 @@ __all__ = [
     "ToolCall",
     "UnknownModel",
     "Vetoed",
+    "When",
+    "Wishes",
     "__version__",
 ]
 

@@ -71,10 +71,12 @@ def test_a_reply_has_the_answer_and_its_figures() -> None:
         "overhead": 0.0,
         "input_tokens": 3,
         "output_tokens": 2,
+        "cached_tokens": None,
         "estimated": [],
         "tokens_per_second": 2.0,
         "cost_usd": 0.0,
         "saved_usd": pytest.approx((3 * 10 + 2 * 30) / 1e6),
+        "price_source": "scripted",
         "model_name": "phi",
         "model_type": "ollama",
     }
@@ -344,7 +346,7 @@ def test_a_private_prompt_never_reaches_a_cloud_whatever_fails() -> None:
 def test_the_policy_private_holds_without_the_wish() -> None:
     """Also in the request that a provider sees, which its guard goes by."""
     model = edge()
-    assert ask(model, cloud(), prompt=HARD, policy="private").decision.private
+    assert ask(model, cloud(), prompt=HARD, policy="private").decision.privacy.stays_home
     assert model.requests[0].private
     assert isinstance(fails(cloud(), prompt=HARD, policy="private"), PrivacyViolation)
 

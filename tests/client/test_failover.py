@@ -32,7 +32,7 @@ def test_a_prompt_that_crashed_an_engine_twice_is_not_given_to_it_again() -> Non
             await asyncio.sleep(60.0)
         assert len(engine.requests) == 2
         decision = await client.route("poison")
-        excluded = next(each for each in decision.candidates if each.verdict == "excluded")
+        excluded = next(each for each in decision.candidates if each.verdict == "rejected")
         assert (excluded.model_id, excluded.reason.code) == ("ollama:phi", "quarantine")
         assert (await client.route("something else")).chosen == "ollama:phi"
 

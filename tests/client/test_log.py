@@ -6,19 +6,21 @@ import asyncio
 import json
 import logging
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import apsw
-import msgspec
 import pytest
 
 from oblix import ConfigurationError, InvalidRequest, KeyMissing, OblixClient
+from oblix.client.record import Recorder
 from oblix.decision.decide import decide
-from oblix.decision.facts import Facts
-from oblix.decision.policy import policy
+from oblix.decision.policy import Rule, When, policy
 from oblix.storage import sqlite
-from oblix.storage.decisions import PATIENCE
+from oblix.storage.decisions import PATIENCE, DecisionLog
+from oblix.storage.fingerprint import KEY_FILE, fingerprint
+from oblix.storage.history import recall
 from oblix.testing import Block, Fail, Wait, run
 from oblix.types.request import Request
 
@@ -52,7 +54,8 @@ def test_the_decision_is_in_the_file_before_the_model_is_asked(file: Path) -> No
 
     reply = run(client_with(edge([look, "yes"]), cloud(), store=file).execute("What is it?"))
     ((decisions, outcomes),) = seen
-    assert decisions == [{**reply.decision.verdicts(), "session_id": None, "tags": []}]
+    (kept,) = decisions
+    assert kept == {**reply.decision.verdicts(), "session_id": None, "tags": [], "prompt": kept["prompt"]}
     assert outcomes == []
     assert rows(file, "decision") == decisions
     (outcome,) = rows(file, "outcome")
@@ -61,23 +64,129 @@ def test_the_decision_is_in_the_file_before_the_model_is_asked(file: Path) -> No
     assert outcome["error"] is None
 
 
+def everything(file: Path) -> bytes:
+    """All bytes of the data file and of what SQLite keeps beside it."""
+    return b"".join(each.read_bytes() for each in file.parent.iterdir() if each.name.startswith(file.name))
+
+
 def test_no_word_of_the_prompt_or_the_answer_is_in_the_file(file: Path) -> None:
-    client = client_with(edge(["xyzzy-answer"]), cloud(), store=file)
+    """Nor is the key, with which one could try out which prompt it was."""
+    client = client_with(edge(["xyzzy-answer"], ["again"]), cloud(), store=file)
     client.hook_agent(Says("mine", {"state": "fine"}))
     run(client.execute("xyzzy-prompt", system="xyzzy-system", session_id="s1"))
-    everything = b"".join(each.read_bytes() for each in file.parent.iterdir())
-    assert b"xyzzy" not in everything
+    key = (file.parent / KEY_FILE).read_bytes()
+    assert b"xyzzy" not in everything(file)
+    assert key not in everything(file)
+    assert key.hex().encode() not in everything(file)
+    assert fingerprint(key, "xyzzy-prompt").encode() in everything(file)
 
 
-def test_the_facts_in_the_file_give_the_same_decision_again(file: Path) -> None:
-    client = client_with(edge(), cloud(), cloud(name="claude:opus", key="missing"), store=file, policy="cheapest")
+def test_the_same_prompt_is_recognised_by_its_fingerprint(file: Path) -> None:
+    for prompt in ("one", "another", "one"):
+        run(client_with(edge("yes"), store=file).execute(prompt, system="be brief"))
+    first, second, third = (row["prompt"] for row in rows(file, "decision"))
+    assert first == third == {"fingerprint": fingerprint((file.parent / KEY_FILE).read_bytes(), "one")}
+    assert second != first
+
+
+def test_prompts_are_kept_for_who_wants_them(file: Path) -> None:
+    client = client_with(edge("yes", "yes"))
+    client._hall.recorder = Recorder(file, keep_prompts=True)
+
+    async def main() -> None:
+        await client.execute("What is it?")
+        await client.execute("half a character: \ud800")
+        await client.shutdown()
+
+    run(main())
+    assert [row["prompt"] for row in rows(file, "decision")] == [
+        {"text": "What is it?"},
+        {"text": "half a character: ?"},
+    ]
+
+
+def test_without_a_key_decisions_are_kept_without_fingerprints_which_is_told_once(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.parent.mkdir()
+    (file.parent / KEY_FILE).write_bytes(b"no key")
+
+    async def main() -> None:
+        client = client_with(edge("yes", "yes", "yes"), store=file)
+        await client.execute("hi")
+        await client.shutdown()
+        await client.execute("hi")
+        await client.shutdown()
+
+    run(main())
+    assert [row["prompt"] for row in rows(file, "decision")] == [None, None]
+    (warning,) = warnings(caplog)
+    assert warning.startswith("decisions are kept without a fingerprint of the prompt: ")
+    assert "it has 6 bytes, not 32" in warning
+
+
+def test_a_log_in_memory_leaves_no_key_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(client_with(edge("yes"), store=":memory:").execute("hi"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def policies(file: Path) -> list[tuple[str, str]]:
+    db = sqlite3.connect(file)
+    try:
+        return [(digest, json.loads(body)["name"]) for digest, body in db.execute("SELECT digest, body FROM policy")]
+    finally:
+        db.close()
+
+
+def test_a_policy_is_kept_once_for_each_file_before_its_first_decision(file: Path, tmp_path: Path) -> None:
+    own = replace(policy("cheapest"), name="office", edge=2.0)
+
+    async def main() -> None:
+        for store in (file, file, tmp_path / "other.db"):
+            client = client_with(*(edge(["yes"] * 9), cloud(["yes"] * 9)), store=store)
+            client.policy = own
+            await asyncio.gather(*(client.execute("hi") for _ in range(3)), client.execute("hi", policy="best"))
+            await client.shutdown()
+
+    run(main())
+    kept = [(own.digest, "office"), (policy("best").digest, "best")]
+    assert sorted(policies(file)) == sorted(policies(tmp_path / "other.db")) == sorted(kept)
+    assert {row["policy_digest"] for row in rows(file, "decision")} == {digest for digest, _ in kept}
+
+
+def test_the_facts_and_the_policy_in_the_file_give_the_same_decision_again(file: Path) -> None:
+    client = client_with(edge(), cloud(), cloud(name="claude:opus", key="missing"), store=file)
+    client.policy = replace(
+        policy("cheapest"), name="office", rules=(Rule("mail", When(tags=("mail",)), to=("edge",)),)
+    )
     client.hook_agent(Says("mine", {"state": "fine", "target": "cloud", "metrics": {"x": 1.5}}))
-    reply = run(client.execute("Compare tea and coffee.", max_cost_usd=1.0))
-    db = apsw.Connection(str(file))
-    ((facts,),) = db.execute("SELECT facts FROM decision").fetchall()
-    db.close()
-    assert isinstance(facts, bytes)
-    assert decide(msgspec.json.decode(facts, type=Facts), policy("cheapest")) == reply.decision
+    reply = run(client.execute("Compare tea and coffee.", max_cost_usd=1.0, tags=["mail"]))
+    log = DecisionLog(file)
+    kept = log.look_up("last")
+    assert kept is not None
+    assert decide(*recall(kept)) == reply.decision
+    log.close()
+
+
+def test_how_long_earlier_answers_took_can_be_asked_for(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        client = client_with(edge([Wait(1.0), "yes"]), store=file)
+        await client.execute("hi")
+        await client.shutdown()
+        ((model_id, timing),) = await Recorder(file).past()
+        assert (model_id, timing.total, timing.first_token) == ("ollama:phi", 1.0, 1.0)
+        db = apsw.Connection(str(file))
+        db.execute("UPDATE outcome SET record = x'00'")
+        db.close()
+        assert await Recorder(file).past() == []
+        assert await Recorder("/proc/no/oblix.db").past() == []
+
+    run(main())
+    assert [warning.split(":")[0] for warning in warnings(caplog)] == [
+        "nothing can be learned from earlier answers",
+        "decisions are not kept",
+    ]
 
 
 def test_failures_refusals_and_leavings_are_written_down_as_well(file: Path) -> None:
@@ -106,7 +215,9 @@ def test_why_in_plain_words(file: Path) -> None:
         with pytest.raises(InvalidRequest, match="No decision 'last' is in the log"):
             await client.explain()
         first = await client.execute("What is it?")
-        assert await client.explain() == "ollama:phi (edge) answered: simple prompt (0.04), tier 1 of 2."
+        said = await client.explain()
+        assert said.startswith("ollama:phi (edge) answered: simple prompt (0.04), tier 1 of 2.\n")
+        assert "\n  With a harder prompt (0.50 or above), it would have gone to openai:gpt.\n" in said
         await client.execute("hi", model_id="openai:gpt", request_id="mine")
         assert (await client.explain("mine")).startswith("openai:gpt (cloud) answered: asked for by model_id")
         assert await client.explain("last") == await client.explain("mine")
@@ -119,10 +230,12 @@ def test_why_after_a_failure() -> None:
     async def main() -> None:
         client = client_with(edge([Fail("connect", "refused")]), cloud("yes"))
         await client.execute("What is it?")
-        assert await client.explain() == (
-            "openai:gpt answered, after ollama:phi failed (ollama:phi: refused). "
-            "First choice was ollama:phi: simple prompt (0.04), tier 1 of 2."
+        said = await client.explain()
+        assert said.startswith(
+            "openai:gpt answered, after ollama:phi failed (refused). "
+            "First choice was ollama:phi: simple prompt (0.04), tier 1 of 2.\n"
         )
+        assert "\n  ollama:phi failed at once: refused.\n  openai:gpt answered at once" in said
 
     run(main())
 

@@ -49,7 +49,7 @@ def test_it_has_every_method_with_the_same_parameters() -> None:
     assert ours.keys() == theirs.keys()
     for name, signature in theirs.items():
         assert list(ours[name].parameters.values()) == list(signature.parameters.values()), name
-    for name in ("models", "agents", "__enter__", "__exit__"):
+    for name in ("models", "agents", "policy", "screening", "__enter__", "__exit__"):
         assert hasattr(OblixClient, name)
 
 

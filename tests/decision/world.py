@@ -9,12 +9,14 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from oblix.decision import complexity
-from oblix.decision.facts import HEALTHY, Asked, Complexity, Facts, Health, ModelFacts
-from oblix.decision.policy import PRESETS
+from oblix.decision.facts import HEALTHY, Asked, Complexity, Facts, Health, ModelFacts, Pace, Turn
+from oblix.decision.policy import PRESETS, Rule, When
 from oblix.types.ids import split_model_id
+from oblix.types.privacy import Mode, Privacy
 from oblix.types.report import TARGETS, AgentReport
 from oblix.types.spec import FREE, Capability, KeyState, ModelSpec, Place, Price
 
+PRIVATE = Privacy("private", by="caller", why="private=True")
 CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
 NOW = 1_795_000_000.0
 
@@ -26,11 +28,22 @@ DEGRADED = AgentReport(state="degraded", target="hybrid", lean="edge", reason="l
 DISCONNECTED = AgentReport(state="disconnected", target="local", reason="no network route")
 
 
-def model(model_id: str, place: Place, order: int = 0, *, health: Health = HEALTHY, **known: Any) -> ModelFacts:
+def model(
+    model_id: str,
+    place: Place,
+    order: int = 0,
+    *,
+    health: Health = HEALTHY,
+    pace: Pace | None = None,
+    loaded: bool | None = None,
+    busy: int = 0,
+    **known: Any,
+) -> ModelFacts:
     """A hooked model that can do everything, free at the edge and of unknown price in the cloud."""
     provider, name = split_model_id(model_id)
     usual: dict[str, Any] = {"price": FREE if place == "edge" else None, "capabilities": frozenset(CAPABILITIES)}
-    return ModelFacts(ModelSpec(model_id, provider, name, place, order=order, **{**usual, **known}), health)
+    spec = ModelSpec(model_id, provider, name, place, order=order, **{**usual, **known})
+    return ModelFacts(spec, health, pace=pace, loaded=loaded, busy=busy)
 
 
 def hooked(*model_ids: str, **known: Any) -> tuple[ModelFacts, ...]:
@@ -45,11 +58,12 @@ def picture(
     models: tuple[ModelFacts, ...],
     prompt: str = "What is the capital of France?",
     reports: Mapping[str, AgentReport] | None = None,
+    before: Turn | None = None,
     **asked: Any,
 ) -> Facts:
     """The facts of a prompt."""
     usual: dict[str, Any] = {"prompt_tokens": 20, "answer_tokens": 300, "complexity": complexity.score(prompt)}
-    return Facts("01D", NOW, Asked(**{**usual, **asked}), models, reports or {})
+    return Facts("01D", NOW, Asked(**{**usual, **asked}), models, reports or {}, before)
 
 
 def with_report(facts: Facts, name: str, report: AgentReport) -> Facts:
@@ -73,12 +87,49 @@ reports = st.builds(
     stale=st.booleans(),
 )
 # What excludes a model is drawn more seldom than what does not: most pictures should leave several candidates.
-_healthy = st.builds(Health, failing=_maybe_text, seconds=st.none() | st.floats(0.001, 600))
+_healthy = st.builds(Health, failing=_maybe_text)
 healths = _healthy | _healthy | _healthy | st.builds(Health, key_refused=_maybe_text, missing=_maybe_text)
 _windows = st.none() | st.none() | st.integers(1, 200_000)
 _abilities = st.just(frozenset(CAPABILITIES)) | st.frozensets(st.sampled_from(CAPABILITIES))
 _keys: st.SearchStrategy[KeyState] = st.sampled_from(["given", "given", "given", "not_needed", "missing"])
-policies = st.sampled_from(list(PRESETS.values()))
+_tags, _phrases = st.sampled_from(["code", "mail"]), st.sampled_from(["patient", "falcon"])
+privacies = st.builds(
+    Privacy,
+    st.sampled_from(["public", "unknown", "unknown", "private"]),
+    by=st.sampled_from(["caller", "message", "detector", "size"]),
+    found=st.dictionaries(st.sampled_from(["email", "card"]), st.integers(1, 3), max_size=2),
+    mode=st.sampled_from(get_args(Mode)),
+    why=_word,
+)
+_paces = st.builds(Pace, st.floats(0, 60), st.floats(0, 1), st.floats(0, 5), st.none() | st.floats(0, 600))
+presets = st.sampled_from(list(PRESETS.values()))
+_whens = st.builds(
+    When,
+    tags=st.lists(_tags, max_size=1).map(tuple),
+    words=st.lists(_phrases, max_size=1).map(tuple),
+    needs=st.lists(st.sampled_from(CAPABILITIES), max_size=1).map(tuple),
+    found=st.lists(st.sampled_from(["email", "card", "any"]), max_size=1).map(tuple),
+    private=st.none() | st.booleans(),
+    complexity_above=st.none() | st.floats(0, 1),
+    tokens_below=st.none() | st.integers(1, 100_000),
+)
+_targets = st.lists(st.sampled_from(["edge", "cloud", "p:a", "p:b"]), min_size=1, max_size=2, unique=True).map(tuple)
+
+
+def _rule(name: str, when: When, wish: dict[str, Any]) -> Rule:
+    return Rule(name, when, **wish)
+
+
+rules = st.builds(
+    _rule,
+    _word,
+    _whens,
+    st.fixed_dictionaries({"to": _targets})
+    | st.fixed_dictionaries({"only": _targets})
+    | st.just({"private": True})
+    | st.fixed_dictionaries({"use": st.sampled_from(list(PRESETS))}),
+)
+policies = presets | st.builds(lambda base, own: replace(base, rules=tuple(own)), presets, st.lists(rules, max_size=3))
 
 
 @st.composite
@@ -100,6 +151,9 @@ def models(draw: st.DrawFn, min_size: int = 1) -> tuple[ModelFacts, ...]:
                 key=draw(_keys),
             ),
             draw(healths),
+            pace=draw(st.none() | _paces),
+            loaded=draw(st.sampled_from([None, None, True, False])),
+            busy=draw(st.sampled_from([0, 0, 1, 5])),
         )
         for order, name in enumerate(names)
     )
@@ -109,12 +163,16 @@ def models(draw: st.DrawFn, min_size: int = 1) -> tuple[ModelFacts, ...]:
 def pictures(draw: st.DrawFn, min_models: int = 1, max_reports: int = 5) -> Facts:
     """Any facts; no agent vetoes."""
     hooked = draw(models(min_models))
+    names = [each.spec.id for each in hooked]
     asked = Asked(
         draw(st.integers(1, 100_000)),
         draw(st.integers(1, 10_000)),
         Complexity(draw(st.floats(0, 1)), tuple(draw(st.lists(_word, max_size=2)))),
-        private=draw(st.sampled_from([False, False, False, True])),
-        model_id=draw(st.none() | st.none() | st.sampled_from([each.spec.id for each in hooked])),
+        privacy=draw(privacies),
+        answer_limit=draw(st.none() | st.integers(1, 20_000)),
+        tags=tuple(draw(st.lists(_tags, max_size=2))),
+        said=tuple(draw(st.lists(_phrases, max_size=2))),
+        model_id=draw(st.none() | st.none() | st.sampled_from(names)),
         fallback=draw(st.booleans()),
         needs=draw(
             st.just(frozenset[Capability]())
@@ -124,4 +182,5 @@ def pictures(draw: st.DrawFn, min_models: int = 1, max_reports: int = 5) -> Fact
         max_cost_usd=draw(st.none() | st.none() | st.none() | st.floats(0, 10)),
     )
     told = draw(st.dictionaries(_word, reports, max_size=max_reports))
-    return Facts("01D", NOW, asked, hooked, told)
+    before = draw(st.none() | st.builds(Turn, st.sampled_from(names), st.integers(0, 100_000), st.floats(0, 1000)))
+    return Facts("01D", NOW, asked, hooked, told, before)

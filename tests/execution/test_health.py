@@ -229,16 +229,28 @@ def test_success_wipes_a_refused_key_and_a_missing_model() -> None:
     assert book.of(PHI, 0.0) == HEALTHY
 
 
-def test_typical_seconds_follow_the_recent_answers() -> None:
+def test_the_pace_follows_the_recent_answers() -> None:
     book = a_book()
-    assert book.of(GPT, 0.0).seconds is None
-    told = []
-    for seconds in (10.0, 20.0, 20.0):
-        book.succeeded(GPT, 0.0, Timing(seconds))
-        told.append(book.of(GPT, 0.0).seconds)
-    assert told == pytest.approx([10.0, 13.0, 15.1])
-    book.failed(GPT, K.TIMEOUT_IDLE, "silent", 0.0)
-    assert book.of(GPT, 0.0).seconds == pytest.approx(15.1)
+    assert book.pace(GPT) is None
+    for _ in range(20):
+        book.succeeded(GPT, 0.0, Timing(11.0, 1.0, answer_tokens=11))
+    pace = book.pace(GPT)
+    assert pace is not None
+    assert [pace.start, pace.write] == pytest.approx([1.0, 1.0])
+    for _ in range(20):
+        book.succeeded(GPT, 0.0, Timing(2.0, 1.0, answer_tokens=11))
+    pace = book.pace(GPT)
+    assert pace is not None
+    assert pace.write == pytest.approx(0.1, rel=1.2)
+
+
+def test_a_new_process_begins_with_what_the_log_says() -> None:
+    book = a_book()
+    book.recall([(GPT.id, Timing(3.0, 1.0, answer_tokens=11))])
+    pace = book.pace(GPT)
+    assert pace is not None
+    assert [pace.start, pace.write] == pytest.approx([1.0, 0.2])
+    assert book.pace(CLAUDE) is None
 
 
 def test_new_settings_are_a_new_beginning_for_a_model_and_its_server() -> None:
@@ -509,5 +521,5 @@ def test_whatever_happened_once_it_is_over_everybody_answers_again(
                 book.succeeded(spec, at, Timing(0.0))
     assert book.is_calm(now + 1000.0)
     for spec in EVERY:
-        assert book.of(spec, now + 1000.0) == Health(seconds=book.of(spec, now + 1000.0).seconds)
+        assert book.of(spec, now + 1000.0) == HEALTHY
         assert book.admit(spec, now + 1000.0)

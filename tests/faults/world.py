@@ -12,6 +12,7 @@ from typing import Any
 from oblix import OblixClient
 from oblix.client.record import Recorder
 from oblix.decision.facts import Facts
+from oblix.decision.policy import Policy
 from oblix.testing.faults import FaultServer, Tempo, Upstream
 from oblix.types.attempt import Attempt
 from oblix.types.decision import Decision
@@ -35,8 +36,8 @@ class Witness(Recorder):
         self.endings: Counter[str] = Counter()
         self.noticed: dict[tuple[str, str], float] = {}
 
-    async def decided(self, decision: Decision, facts: Facts, request: Request) -> None:
-        await super().decided(decision, facts, request)
+    async def decided(self, decision: Decision, facts: Facts, policy: Policy, request: Request) -> None:
+        await super().decided(decision, facts, policy, request)
         self.written[decision.id] = asyncio.get_running_loop().time()
 
     def ended(self, decision: Decision, attempts: Sequence[Attempt], **rest: Any) -> None:

@@ -24,6 +24,7 @@ HEAVY = (
     "msgspec",
     "platformdirs",
     "psutil",
+    "re2",
     "pydantic",
     "pynvml",
     "rich",

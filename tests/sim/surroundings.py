@@ -138,6 +138,7 @@ class Disk:
         self.decided: dict[str, bytes] = {}
         self.refused: set[str] = set()
         self.outcomes: dict[str, list[bytes]] = {}
+        self._ended: list[bytes] = []
         self.is_off = False
         self._busy_since: dict[str, float] = {}
         self._spells = spells
@@ -156,9 +157,17 @@ class Disk:
     def set_busy_timeout(self, milliseconds: int) -> None:
         """As in apsw; another process's lock is a spell."""
 
-    def execute(self, statement: str, row: tuple[Any, ...]) -> None:
-        """As in apsw, for one row."""
+    def execute(self, statement: str, row: tuple[Any, ...]) -> Self:
+        """As in apsw, for one row; the only question that a client asks is how its latest requests ended."""
+        if statement.startswith("SELECT record FROM outcome"):
+            self._meet()
+            return self
         self.executemany(statement, [row])
+        return self
+
+    def fetchall(self) -> list[tuple[bytes]]:
+        """As in apsw: the outcomes, the newest first."""
+        return [(record,) for record in reversed(self._ended)]
 
     def executemany(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """As in apsw, within a transaction: all or none."""
@@ -200,11 +209,14 @@ class Disk:
         self._slow_until = None
 
     def _keep(self, statement: str, row: tuple[Any, ...]) -> None:
-        if "decision " in statement:
+        if "policy " in statement:
+            self._trace.note(f"disk keeps policy {row[0]}")
+        elif "decision " in statement:
             self.decided[row[0]] = row[2]
             self._trace.note(f"disk keeps decision {row[0]}")
         else:
             self.outcomes.setdefault(row[0], []).append(row[2])
+            self._ended.append(row[2])
             self._trace.note(f"disk keeps outcome {row[0]}")
 
     def close(self) -> None:

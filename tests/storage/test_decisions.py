@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ import pytest
 
 from oblix.errors import ConfigurationError
 from oblix.storage import decisions
-from oblix.storage.decisions import PATIENCE, DecisionLog
+from oblix.storage.decisions import PATIENCE, DecisionLog, Kept, Timed
 from oblix.storage.sqlite import MIGRATIONS, open_file
 from oblix.testing import run
 
@@ -343,3 +344,97 @@ def test_a_log_that_is_closed_while_a_row_waits_for_its_turn_is_opened_again_for
     asyncio.run(main())
     other.close()
     assert log.find("01A") == ({"id": "01A"}, None)
+
+
+# --- reading ---
+
+
+def test_a_policy_is_kept_once_and_found_with_its_decisions(log: DecisionLog, path: Path) -> None:
+    asyncio.run(log.write_policy("d1", {"name": "first"}))
+    asyncio.run(log.write_policy("d1", {"name": "again"}))
+    write(log, "01A", policy_digest="d1")
+    write(log, "01B", policy_digest="d2")
+    first, second = log.look_up("01A"), log.look_up("01B")
+    assert first == Kept({"id": "01A", "policy_digest": "d1"}, b'{"now":1.0}', b'{"name":"first"}', None)
+    assert second is not None
+    assert second.policy is None
+
+
+def test_all_decisions_come_one_by_one_the_newest_last(log: DecisionLog) -> None:
+    asyncio.run(log.write_policy("d1", {}))
+    for number in range(5):
+        write(log, f"job-{9 - number}", float(number), policy_digest="d1")
+        end(log, f"job-{9 - number}", number + 0.5, n=number)
+    stream = log.decisions(2.0)
+    first = next(stream)
+    write(log, "job-0", 9.0)  # while it is being read
+    assert (first.record["id"], first.outcome, first.policy) == ("job-7", {"n": 2}, b"{}")
+    assert [kept.record["id"] for kept in stream] in (["job-6", "job-5"], ["job-6", "job-5", "job-0"])
+    assert len(list(log.decisions())) == 6
+
+
+def test_a_name_that_is_used_again_has_an_outcome_for_each(log: DecisionLog) -> None:
+    write(log, "job-1", 1.0)
+    write(log, "job-1", 3.0)
+    end(log, "job-1", 4.0, n="second")
+    assert [kept.outcome for kept in log.decisions()] == [None, {"n": "second"}]
+    write(log, "job-2", 5.0)
+    end(log, "job-2", 5.5, n="first")
+    write(log, "job-2", 6.0)
+    assert [kept.outcome for kept in log.decisions(5.0)] == [{"n": "first"}, None]
+
+
+def test_a_log_that_cannot_be_read_is_a_clear_error_in_the_middle_as_well(log: DecisionLog, path: Path) -> None:
+    write(log, "01A")
+    other = apsw.Connection(str(path))
+    other.execute("UPDATE decision SET record = x'00'")
+    other.execute("INSERT INTO outcome VALUES ('01A', 1.0, x'00')")
+    other.close()
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        list(log.decisions())
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        log.recent_timings()
+
+
+def attempt(model_id: str, outcome: str, total: float, **known: Any) -> dict[str, Any]:
+    return {"model_id": model_id, "outcome": outcome, "total": total, "why": None, **known}
+
+
+def test_recent_timings_are_of_attempts_that_succeeded_the_newest_last(log: DecisionLog) -> None:
+    end(log, "01A", attempts=[attempt("a", "ok", 1.0, first_token=0.5, load=2.0, input_tokens=9, output_tokens=3)])
+    end(log, "01B", attempts=[attempt("a", "failed", 2.0), attempt("b", "ok", 3.0)], metrics={"x": [1]}, error=None)
+    end(log, "01C", attempts=[])
+    end(log, "01D", attempts=[attempt("c", "ok", 4.0)])
+    found = [Timed("a", 1.0, 0.5, 2.0, 9, 3), Timed("b", 3.0), Timed("c", 4.0)]
+    assert log.recent_timings() == found
+    assert log.recent_timings(2) == found[2:]  # of the latest two outcomes
+
+
+# --- earlier versions ---
+
+
+def earlier_file(path: Path) -> None:
+    """A file as the version before this one made it, by the SQL of its only migration."""
+    path.parent.mkdir(parents=True)
+    db = apsw.Connection(str(path))
+    db.execute(MIGRATIONS[0])
+    db.execute("PRAGMA user_version = 1")
+    record = {"id": "01A", "at": 1.0, "chosen": "ollama:phi", "place": "edge", "plan": ["ollama:phi"], "private": False}
+    db.execute("INSERT INTO decision VALUES (?, ?, ?, ?)", ("01A", 1.0, json.dumps(record).encode(), b'{"now": 1.0}'))
+    db.execute("INSERT INTO outcome VALUES ('01A', 2.0, ?)", (b'{"attempts": []}',))
+    db.close()
+
+
+def test_a_file_of_the_first_version_is_brought_to_this_one_and_keeps_its_rows(path: Path) -> None:
+    earlier_file(path)
+    log = DecisionLog(path)
+    kept = log.look_up("last")
+    assert kept is not None
+    assert (kept.record["place"], kept.policy, kept.outcome) == ("edge", None, {"attempts": []})
+    asyncio.run(log.write_policy("d1", {"name": "first"}))
+    write(log, "01B", policy_digest="d1")
+    assert [each.policy for each in log.decisions()] == [None, b'{"name":"first"}']
+    log.close()
+    db = apsw.Connection(str(path))
+    assert db.execute("PRAGMA user_version").fetchall() == [(len(MIGRATIONS),)]
+    db.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 import weakref
 from collections import deque
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from oblix.agents.base import BaseAgent, Endpoint, Surroundings
 from oblix.agents.probes.link import Link, has_route, measure
@@ -18,6 +19,14 @@ WAIT = 0.08  # seconds that a prompt waits for a first or an overdue reading; be
 ROUTE_EVERY = 0.2  # seconds between two looks at the routing table; one look costs some 15 µs for each endpoint
 HISTORY = 20  # readings that latency and loss are taken from, while they are younger than HISTORY_SECONDS
 HISTORY_SECONDS = 300.0
+
+
+class Quality(NamedTuple):
+    """How good the way to the cloud is; `None` for what was not measured."""
+
+    latency_ms: float | None = None
+    packet_loss_percent: float | None = None
+    bandwidth_mbps: float | None = None
 
 
 class ConnectivityAgent(BaseAgent):
@@ -160,7 +169,7 @@ class ConnectivityAgent(BaseAgent):
                 state="disconnected", target="local", reason=self._why_cut(latest.value), metrics=metrics, stale=stale
             )
         else:
-            report = self._judge(metrics, stale)
+            report = self.judge(Quality(*(metrics[name] for name in Quality._fields)), metrics=metrics, stale=stale)
         self._made = (latest.at, self._endpoints(), report)
         return report
 
@@ -175,24 +184,33 @@ class ConnectivityAgent(BaseAgent):
         )
         return f"no hooked cloud endpoint can be reached ({', '.join(sorted(filter(None, told)))}): {whose}"
 
-    def _judge(self, metrics: dict[str, Any], stale: bool) -> AgentReport:
-        latency, loss, bandwidth = metrics["latency_ms"], metrics["packet_loss_percent"], metrics["bandwidth_mbps"]
-        told = [f"{latency:.0f} ms", f"{loss:.0f} % loss"]
+    def judge(self, quality: Quality, *, metrics: Mapping[str, Any] | None = None, stale: bool = False) -> AgentReport:
+        """What a network of that quality means, by the thresholds."""
         limits = (
-            ("latency", latency, "ms", "above", self.latency_threshold),
-            ("packet loss", loss, "%", "above", self.packet_loss_threshold),
-            ("bandwidth", bandwidth, "Mbit/s", "below", self.bandwidth_threshold),
+            ("latency", quality.latency_ms, "ms", "above", self.latency_threshold),
+            ("packet loss", quality.packet_loss_percent, "%", "above", self.packet_loss_threshold),
+            ("bandwidth", quality.bandwidth_mbps, "Mbit/s", "below", self.bandwidth_threshold),
         )
         poor = [
             f"{name} {value:.0f} {unit} is {side} {limit:g} {unit}"
             for name, value, unit, side, limit in limits
             if value is not None and (value > limit if side == "above" else value < limit)
         ]
+        found = quality._asdict() if metrics is None else metrics
         if poor:
             return AgentReport(
-                state="degraded", target="hybrid", lean="edge", reason=", ".join(poor), metrics=metrics, stale=stale
+                state="degraded", target="hybrid", lean="edge", reason=", ".join(poor), metrics=found, stale=stale
             )
-        return AgentReport(state="optimal", target="hybrid", reason=", ".join(told), metrics=metrics, stale=stale)
+        return AgentReport(state="optimal", target="hybrid", reason=_words(quality), metrics=found, stale=stale)
+
+
+def _words(quality: Quality) -> str:
+    told = (
+        None if quality.latency_ms is None else f"{quality.latency_ms:.0f} ms",
+        None if quality.packet_loss_percent is None else f"{quality.packet_loss_percent:.0f} % loss",
+        None if quality.bandwidth_mbps is None else f"{quality.bandwidth_mbps:.0f} Mbit/s",
+    )
+    return ", ".join(filter(None, told))
 
 
 class _Measure:

@@ -101,7 +101,7 @@ class ResourceMonitor(BaseAgent):
         latest = self._sensor.latest
         if latest is None:
             return AgentReport(state="unknown", reason="no reading within 90 ms", stale=True)
-        return self._judge(latest.value, stale=time.monotonic() - latest.at > FRESH)
+        return self.judge(latest.value, stale=time.monotonic() - latest.at > FRESH)
 
     def peek(self) -> AgentReport | None:
         """The report, if the last reading is fresh. A reading is judged once, not at every prompt."""
@@ -109,7 +109,7 @@ class ResourceMonitor(BaseAgent):
         if latest is None or time.monotonic() - latest.at > FRESH:
             return None
         if self._made is None or self._made[0] != latest.at:
-            self._made = (latest.at, self._judge(latest.value))
+            self._made = (latest.at, self.judge(latest.value))
         return self._made[1]
 
     async def shutdown(self) -> None:
@@ -121,7 +121,8 @@ class ResourceMonitor(BaseAgent):
         """The last reading itself."""
         return self._sensor.latest.value if self._sensor.latest else None
 
-    def _judge(self, machine: Machine, *, stale: bool = False) -> AgentReport:
+    def judge(self, machine: Machine, *, stale: bool = False) -> AgentReport:
+        """What a reading means, by the thresholds."""
         metrics = _metrics(machine)
         if machine.cpu_percent is None and machine.memory_percent is None:
             return AgentReport(

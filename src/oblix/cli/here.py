@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from oblix.client import OblixClient
-from oblix.decision.policy import policy as preset
 from oblix.errors import AttemptFailed, ConfigurationError
 from oblix.models.registry import PROVIDERS
 from oblix.settings import load, resolve_endpoint
@@ -25,8 +24,10 @@ async def hook_what_is_here(client: OblixClient, wanted: str | None) -> None:
     from oblix.types.ids import split_model_id
 
     settings = load()
-    if settings.policy:
-        client.policy = preset(settings.policy)
+    if settings.policy is not None:
+        client.policy = settings.policy
+    if settings.screening is not None:
+        client.screening = settings.screening
     for row in settings.models:
         client.hook_settings(row)
     if not settings.models:
@@ -61,7 +62,8 @@ async def ollama_models() -> list[str]:
     transport = Transport()
     try:
         async with asyncio.timeout(PATIENCE):
-            permit = Permit(ModelSpec("ollama:", "ollama", "", "edge", endpoint=address), private=True)
+            # No prompt goes with it: who reaches an Ollama through a tunnel is told of its models.
+            permit = Permit(ModelSpec("ollama:", "ollama", "", "edge", endpoint=address), private=False)
             answer = await transport.get(f"{address}/api/tags", permit=permit)
             found: Any = msgspec.json.decode(await answer.read(4 << 20))
             answer.close()

@@ -17,6 +17,9 @@ COMMANDS: dict[str, str] = {
     "ask": "Ask (the default: `oblix PROMPT`).",
     "demo": "See a real model answer here, and five scenes that show why it ran where it did.",
     "models": "List the models that can be used here, or fetch one.",
+    "privacy": "Find what is private in a file.",
+    "replay": "Decide history again under another policy, and compare.",
+    "route": "Where a prompt would run, and why, without running it.",
     "why": "Why an answer ran where it did.",
 }
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from oblix.decision.layout import Part, Table, columns, lay_out
 from oblix.errors import OblixError
+
+WIDEST = 120  # columns; longer lines are hard to read
 
 
 def is_colourful() -> bool:
@@ -32,8 +36,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns on a terminal, tab-separated values in a pipe."""
     if not sys.stdout.isatty():
         return "\n".join("\t".join(row) for row in rows)
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
-    ]
-    return "\n".join(lines)
+    return "\n".join(columns(Table(tuple(head), tuple(tuple(row) for row in rows)), width=_width()))
+
+
+def show_story(parts: Iterable[Part]) -> None:
+    """Paragraphs and tables; in a pipe one line for each sentence, and tab-separated tables."""
+    is_terminal = sys.stdout.isatty()
+    sys.stdout.write(lay_out(parts, width=_width() if is_terminal else None, tabs=not is_terminal) + "\n")
+
+
+def _width() -> int:
+    return min(WIDEST, shutil.get_terminal_size().columns)

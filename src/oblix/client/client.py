@@ -16,7 +16,7 @@ from typing import Any, Self, Unpack
 from oblix.agents.base import BaseAgent
 from oblix.client import figures, refusals
 from oblix.client.facts import known_spec
-from oblix.client.hall import Hall, loop_time
+from oblix.client.hall import Hall, Thought, loop_time
 from oblix.client.hooks import build, canonical
 from oblix.client.lifeline import Lifeline, show_errors_briefly
 from oblix.client.record import Recorder
@@ -24,13 +24,13 @@ from oblix.client.stream import Stream
 from oblix.client.surroundings import connectivity_metrics, resource_metrics
 from oblix.client.wishes import Wishes, parse
 from oblix.decision.policy import Policy
-from oblix.decision.policy import policy as preset
 from oblix.errors import InvalidRequest, OblixError
 from oblix.models.base import Model
-from oblix.settings import load
+from oblix.settings import Settings, find_policy, load
 from oblix.types.chunk import Reset
 from oblix.types.decision import Decision
 from oblix.types.ids import ModelType, record_id, split_model_id
+from oblix.types.privacy import Screening
 from oblix.types.reply import Reply
 from oblix.types.request import Request
 from oblix.types.spec import ModelSpec
@@ -49,7 +49,7 @@ class OblixClient:
         host: Address of the gateway, for programs that were written for it; kept as an attribute.
         port: Its port.
         config_path: A settings file (`oblix.toml`): its models are hooked, its policy applies unless one is given.
-        policy: `balanced`, `offline_first`, `fastest`, `cheapest`, `best` or `private`.
+        policy: `balanced`, `offline_first`, `fastest`, `cheapest`, `best`, `private`, the path of a policy file, or a `Policy`.
         store: The data file; by default `oblix.db` in the user's data folder, which `OBLIX_HOME` moves.
     """
 
@@ -59,18 +59,21 @@ class OblixClient:
         host: str = "localhost",
         port: int = 4321,
         config_path: str | Path | None = None,
-        policy: str = "balanced",
+        policy: str | Policy = "balanced",
         store: str | Path | None = None,
     ) -> None:
         self.host = host
         self.port = port
-        settings = load(config_path) if config_path is not None else None
-        name = settings.policy if settings and settings.policy and policy == "balanced" else policy
-        self._hall = Hall(preset(name), Recorder(store))
+        settings = load(config_path) if config_path is not None else Settings()
+        chosen = _policy(policy)
+        if settings.policy is not None:
+            chosen = settings.policy if policy == "balanced" else chosen.with_rules_of(settings.policy)
+        self._hall = Hall(chosen, Recorder(store, keep_prompts=settings.log_prompts))
+        self.screening = settings.screening or Screening()
         self._lifeline = Lifeline(self._close, self._hall.abandon)
         weakref.finalize(self, self._hall.transport.abandon)
         show_errors_briefly()
-        for row in settings.models if settings else ():
+        for row in settings.models:
             self.hook_settings(row)
 
     @property
@@ -79,8 +82,17 @@ class OblixClient:
         return self._hall.policy
 
     @policy.setter
-    def policy(self, policy: Policy) -> None:
-        self._hall.policy = policy
+    def policy(self, policy: str | Policy) -> None:
+        self._hall.policy = _policy(policy)
+
+    @property
+    def screening(self) -> Screening:
+        """What the detectors look for in every request, and what follows; may be set."""
+        return self._hall.screening
+
+    @screening.setter
+    def screening(self, screening: Screening) -> None:
+        self._hall.screening = screening
 
     # --- hooking ---
 
@@ -100,9 +112,9 @@ class OblixClient:
             endpoint: Base address; by default the provider's own, or its environment variable.
             api_key: By default from the environment; placeholders such as `"your_openai_api_key"` count as not given.
             options: `place` ("edge" or "cloud"), `tier` (1 is lowest), `window` (tokens), `price` ((input, output) in USD per million
-                tokens), `timeouts` (`Timeouts`, in seconds; learned where left out), `prefill` (whether it can go on from the beginning of
-                an answer, for `on_break="continue"`); `keep_alive` for Ollama, `max_tokens` for Claude, `threads`, `slots`, `idle_unload`,
-                `hung_after` for embedded models.
+                tokens, a `Price`, or a mapping of its fields), `timeouts` (`Timeouts`, in seconds; learned where left out), `prefill`
+                (whether it can go on from the beginning of an answer, for `on_break="continue"`); `keep_alive` for Ollama, `max_tokens` for
+                Claude, `threads`, `slots`, `idle_unload`, `hung_after` for embedded models.
 
         Returns:
             True. Impossible settings raise.
@@ -249,25 +261,40 @@ class OblixClient:
         **wishes: Unpack[Wishes],
     ) -> Decision:
         """The decision that `execute` would take, without running it. Nothing is sent and nothing is logged."""
+        thought = await self.consider(
+            prompt, model_id, temperature, max_tokens, session_id=session_id, deadline=deadline, **wishes
+        )
+        return thought.decision
+
+    async def consider(
+        self,
+        prompt: str | None = None,
+        model_id: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        session_id: str | None = None,
+        deadline: float | None = None,
+        **wishes: Unpack[Wishes],
+    ) -> Thought:
+        """As `route`, with what the decision was taken on: the facts and the policy, for `oblix.decision.flips` and other what-ifs."""
         try:
             request = self._request(None, prompt, model_id, temperature, max_tokens, deadline, session_id, wishes)
             await self._tie()
-            return (await self._hall.think(request)).decision
+            return await self._hall.think(request, unhurried=True)
         except OblixError as error:
             raise error.with_traceback(None) from None
 
     async def explain(self, decision_id: str = "last") -> str:
-        """Why a request ran where it did, in plain words; of the latest one by default."""
-        from oblix.decision.explain import sentence
+        """Why a request ran where it did, in plain words, and what would have changed that; of the latest one by default."""
+        from oblix.storage.history import tell
 
         await self._tie()
-        found = await self._hall.recorder.find(decision_id)
+        found = await self._hall.recorder.look_up(decision_id)
         if found is None:
             raise InvalidRequest(
                 f"No decision {decision_id!r} is in the log.", hint="Ask for 'last', or for the id of a reply."
             )
-        record, outcome = found
-        return sentence(record, outcome["attempts"] if outcome else ())
+        return tell(found)
 
     def _request(
         self,
@@ -358,3 +385,7 @@ class OblixClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.shutdown()
+
+
+def _policy(policy: str | Policy) -> Policy:
+    return policy if isinstance(policy, Policy) else find_policy(policy)

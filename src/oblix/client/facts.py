@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from oblix.decision import complexity
-from oblix.decision.facts import Asked, Facts, ModelFacts
+from oblix.decision.facts import Asked, Facts, ModelFacts, Turn
+from oblix.decision.policy import Policy
 from oblix.decision.tokens import estimate_messages
 from oblix.execution.hands import Hands
 from oblix.models.base import Model
 from oblix.models.catalog import PriceBook
 from oblix.models.registry import catalogue_of
+from oblix.types.privacy import Privacy
 from oblix.types.report import AgentReport
 from oblix.types.request import Request
 from oblix.types.spec import Capability, ModelSpec
@@ -21,36 +23,77 @@ ANSWER = (
 )
 
 
-def assemble(
-    request: Request,
-    models: Iterable[Model],
-    reports: Mapping[str, AgentReport],
-    hands: Hands,
-    prices: PriceBook,
-    *,
-    now: float,
-    clock: float,
-) -> Facts:
-    """The picture at this moment.
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What belongs to the request at this moment, beside the models.
 
-    Args:
+    Attributes:
         now: Seconds since the epoch, for the record.
         clock: A steady clock, for what is remembered of failures.
+        before: The turn before, where a conversation goes on.
     """
-    prompt = request.prompt
-    asked = Asked(
+
+    now: float
+    clock: float
+    policy: Policy
+    privacy: Privacy
+    reports: Mapping[str, AgentReport]
+    before: Turn | None = None
+
+
+def assemble(request: Request, models: Iterable[Model], hands: Hands, prices: PriceBook, moment: Moment) -> Facts:
+    """The picture at this moment."""
+    fingerprint = hands.fingerprint(request, moment.clock)
+    known = tuple(_of(model, hands, prices, moment.clock, fingerprint) for model in models)
+    return Facts(request.id, moment.now, _asked(request, moment), known, moment.reports, moment.before)
+
+
+def _asked(request: Request, moment: Moment) -> Asked:
+    prompt, limit = request.prompt, request.max_tokens
+    listened = moment.policy.words
+    return Asked(
         estimate_messages(request.messages),
-        request.max_tokens or ANSWER,
+        ANSWER if limit is None else min(limit, ANSWER),
         complexity.score(prompt, turns=len(request.messages), tools=len(request.tools)),
-        private=request.private,
+        privacy=moment.privacy,
+        answer_limit=limit,
         model_id=request.model_id,
         fallback=request.fallback,
         needs=_needs(request),
         max_cost_usd=request.max_cost_usd,
+        tags=request.tags,
+        said=_said(prompt, listened) if listened else (),
+        listened=listened,
     )
-    health, fingerprint = hands.health, hands.fingerprint(request, clock)
-    known = tuple(ModelFacts(known_spec(model, prices), health.of(model.spec, clock, fingerprint)) for model in models)
-    return Facts(request.id, now, asked, known, reports)
+
+
+def _of(model: Model, hands: Hands, prices: PriceBook, clock: float, fingerprint: bytes | None) -> ModelFacts:
+    spec = model.spec
+    return ModelFacts(
+        known_spec(model, prices),
+        hands.health.of(spec, clock, fingerprint),
+        pace=hands.health.pace(spec),
+        loaded=model.state().loaded if spec.is_edge else None,
+        busy=hands.busy.get(spec.id, 0),
+    )
+
+
+def _said(prompt: str, phrases: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the phrases that occur in the prompt, as whole words."""
+    text = prompt.lower()
+    return tuple(phrase for phrase in phrases if phrase in text and _stands_alone(phrase, text))
+
+
+def _stands_alone(phrase: str, text: str) -> bool:
+    at = text.find(phrase)
+    while at >= 0:
+        end = at + len(phrase)
+        before = at == 0 or not (text[at - 1].isalnum() and phrase[0].isalnum())
+        after = end == len(text) or not (text[end].isalnum() and phrase[-1].isalnum())
+        if before and after:
+            return True
+        at = text.find(phrase, at + 1)
+    return False
 
 
 def known_spec(model: Model, prices: PriceBook) -> ModelSpec:

@@ -7,17 +7,20 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from oblix.agents.gather import Panel
 from oblix.client import figures, refusals
-from oblix.client.facts import assemble, known_spec
+from oblix.client.continuity import Continuity
+from oblix.client.facts import Moment, assemble, known_spec
 from oblix.client.record import Recorder
+from oblix.client.screening import finder, label, sealed
 from oblix.client.surroundings import ClientSurroundings
 from oblix.decision.decide import decide
 from oblix.decision.facts import Facts
 from oblix.decision.policy import Policy
-from oblix.decision.policy import policy as preset
+from oblix.decision.tokens import estimate
 from oblix.errors import AttemptFailed, OblixError
 from oblix.execution.hands import Hands
 from oblix.execution.journey import Journey
@@ -28,24 +31,32 @@ from oblix.models.base import Model
 from oblix.models.catalog import PriceBook
 from oblix.models.registry import catalogue_of
 from oblix.models.transport import Transport
+from oblix.settings import file_of, find_policy
 from oblix.types.attempt import Attempt
 from oblix.types.chunk import Delta, Reset
 from oblix.types.decision import Decision
+from oblix.types.privacy import Privacy, Screening
 from oblix.types.reply import Reply
 from oblix.types.request import Request
 from oblix.types.spec import ModelSpec, Price
 
-PRICE_WAIT = (
-    1.0  # seconds that a first answer waits for the price catalogue, if it was not read while the model answered
-)
+# Seconds that a first answer waits for the price catalogue, if it was not read while the model answered; a first decision only where the
+# policy's weight of the price is DECISIVE, above what chooses within a tier.
+PRICE_WAIT = 1.0
+DECISIVE = 1.0
+# Characters from which a request is scanned on a thread. The densest of real texts (a list of customers) take 0.25 µs a character, hostile
+# ones seven times as long: below this the loop stands still for 4 ms, at worst for 30.
+OFF_LOOP = 16_000
 BUDGET_WAIT = 5.0  # seconds, where a cost limit makes the prices part of the decision
 
 
 class Thought(NamedTuple):
-    """A decision, and what it was taken on."""
+    """A decision, and what it was taken on. A private request is sealed by then."""
 
     decision: Decision
     facts: Facts
+    policy: Policy
+    request: Request
 
 
 @dataclass(slots=True)
@@ -54,6 +65,8 @@ class Hall:
 
     policy: Policy
     recorder: Recorder
+    screening: Screening = field(default_factory=Screening)
+    continuity: Continuity = field(default_factory=Continuity)
     models: dict[str, Model] = field(default_factory=dict)
     panel: Panel = field(default_factory=Panel)
     transport: Transport = field(default_factory=Transport)
@@ -62,6 +75,7 @@ class Hall:
     surroundings: ClientSurroundings = field(init=False)
     wall: Callable[[], float] = time.time  # seconds since the epoch; a simulation brings its own
     hooked: int = 0
+    _has_recalled: bool = False
     _replaced: list[Model] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -86,25 +100,54 @@ class Hall:
         """What is known of each hooked model by now."""
         return {model_id: known_spec(model, self.prices) for model_id, model in tuple(self.models.items())}
 
-    async def think(self, request: Request) -> Thought:
-        """Look, then decide."""
+    async def think(self, request: Request, *, unhurried: bool = False) -> Thought:
+        """Look, then decide; `unhurried`, where nobody waits for an answer, prices are waited for."""
         if not self.models:
             raise refusals.nothing_hooked()
+        await self._get_ready()
+        policy = self.policy if request.policy is None else await self._wished_policy(request.policy)
+        if request.max_cost_usd is not None:
+            await self._wait_for_prices(BUDGET_WAIT)
+        elif unhurried or policy.price >= DECISIVE:
+            await self._wait_for_prices(PRICE_WAIT)
+        privacy = await self._label(request)
+        request = sealed(request, privacy)
+        reports = await self.panel.ask(prompt=request.prompt, request=request, session_id=request.session_id)
+        now = loop_time()
+        moment = Moment(self.wall(), now, policy, privacy, reports, self.continuity.before(request, now))
+        facts = assemble(request, self.models.values(), self.hands, self.prices, moment)
+        decision = decide(facts, policy)
+        return Thought(decision, facts, policy, sealed(request, decision.privacy))
+
+    async def _get_ready(self) -> None:
+        """What the first request of a client waits for."""
         if not self.transport.is_ready and any(model.spec.endpoint for model in self.models.values()):
             await self.transport.prepare()
-        if request.max_cost_usd is not None and not self.prices.is_settled():
-            await asyncio.to_thread(self.prices.wait, BUDGET_WAIT)
-        reports = await self.panel.ask(prompt=request.prompt, request=request, session_id=request.session_id)
-        facts = assemble(
-            request, self.models.values(), reports, self.hands, self.prices, now=self.wall(), clock=loop_time()
-        )
-        return Thought(decide(facts, preset(request.policy) if request.policy else self.policy), facts)
+        if not self._has_recalled:
+            self._has_recalled = True
+            self.hands.health.recall(await self.recorder.past())
+
+    async def _wait_for_prices(self, seconds: float) -> None:
+        if not self.prices.is_settled():
+            await asyncio.to_thread(self.prices.wait, seconds)
+
+    async def _label(self, request: Request) -> Privacy:
+        work = partial(label, request, self.screening, is_tainted=self.continuity.is_tainted(request))
+        size = sum(len(message.content) for message in request.messages if isinstance(message.content, str))
+        return work() if size < OFF_LOOP else await asyncio.to_thread(work)
+
+    async def _wished_policy(self, name: str) -> Policy:
+        """The policy that a request names. What has no rules of its own brings other weights, and keeps the client's rules."""
+        found = find_policy(name) if file_of(name) is None else await asyncio.to_thread(find_policy, name)
+        return found.with_rules_of(self.policy)
 
     async def _decide(self, request: Request, told: list[Thought]) -> Thought:
         """Think, and write it down. `told` gets the thought as soon as there is one."""
         thought = await self.think(request)
         told.append(thought)
-        await self.recorder.decided(thought.decision, thought.facts, request)
+        if thought.decision.privacy.sticks:
+            self.continuity.taint(request)
+        await self.recorder.decided(thought.decision, thought.facts, thought.policy, request)
         return thought
 
     async def answer(
@@ -122,9 +165,10 @@ class Hall:
         failure: OblixError | None = None
         self.hands.health.asked(asked_at)
         try:
-            decision, facts = await self._think_in_time(request, thoughts, journey)
-            self._prepare(journey, facts)
-            walk = self._walk(decision, facts, journey, on_break)
+            thought = await self._think_in_time(request, thoughts, journey)
+            decision = thought.decision
+            self._prepare(journey, thought)
+            walk = self._walk(thought, journey, on_break)
             async with aclosing(walk.pieces()) as chunks:
                 async for chunk in chunks:
                     if type(chunk) is Delta:
@@ -154,20 +198,25 @@ class Hall:
             journey.on(Event.LEAVE)
             raise
 
-    def _walk(self, decision: Decision, facts: Facts, journey: Journey, on_break: Break) -> Walk:
-        if decision.private != journey.request.private:
-            journey.request = replace(journey.request, private=decision.private)
+    def _walk(self, thought: Thought, journey: Journey, on_break: Break) -> Walk:
         self.prices.kick()
+        decision = thought.decision
         if not decision.plan:
             journey.on(Event.REJECT)
-            raise refusals.no_route(decision, facts)
-        return Walk([self.models[model_id] for model_id in decision.plan], journey, self.hands, on_break=on_break)
+            raise refusals.no_route(decision, thought.facts)
+        models = [self.models[model_id] for model_id in decision.plan]
+        if decision.privacy.is_redacted:
+            from oblix.models.redacted import redacting
 
-    def _prepare(self, journey: Journey, facts: Facts) -> None:
+            find = finder(self.screening)
+            models = [model if model.spec.is_edge else redacting(model, find) for model in models]
+        return Walk(models, journey, self.hands, on_break=on_break)
+
+    def _prepare(self, journey: Journey, thought: Thought) -> None:
         """What the hands need to know of a decision."""
-        policy = preset(journey.request.policy) if journey.request.policy else self.policy
-        journey.prompt_tokens = facts.asked.prompt_tokens
-        if not policy.bridges_to_cloud:
+        journey.request = thought.request
+        journey.prompt_tokens = thought.facts.asked.prompt_tokens
+        if not thought.decision.bridges_to_cloud:
             journey.bridges = frozenset({"edge"})
         journey.on(Event.ADMIT)
 
@@ -188,17 +237,18 @@ class Hall:
         assert end is not None
         assert model_id is not None
         now, wall = loop_time(), self.wall()
-        if not self.prices.is_settled():
-            left = PRICE_WAIT if deadline is None else min(PRICE_WAIT, deadline - now)
-            if left > 0:
-                await asyncio.to_thread(self.prices.wait, left)
+        left = PRICE_WAIT if deadline is None else min(PRICE_WAIT, deadline - now)
+        if left > 0:
+            await self._wait_for_prices(left)
+        text = "".join(journey.text)
+        self._remember(request, decision, journey, text, now)
         specs = self.specs()
         measured = figures.metrics(request, specs[model_id], journey, end, asked_at=asked_at, now=now, wall=wall)
         measured["saved_usd"] = figures.saved(decision, specs, measured)
         return Reply(
             request.id,
             model_id,
-            "".join(journey.text),
+            text,
             measured,
             decision.checks,
             decision,
@@ -208,6 +258,18 @@ class Hall:
             end.tool_calls,
             end.logprobs,
         )
+
+    def _remember(self, request: Request, decision: Decision, journey: Journey, text: str, now: float) -> None:
+        """For the conversation's next turn."""
+        self.continuity.answered(
+            request,
+            text,
+            model_id=journey.answered_by or "",
+            tokens=journey.prompt_tokens + estimate(text),
+            now=now,
+        )
+        if decision.privacy.sticks:
+            self.continuity.taint(request, text)
 
     def _notice(self, attempt: Attempt, error: AttemptFailed | None) -> None:
         """News for the agents."""

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oblix.decision.facts import Facts
+from oblix.decision.policy import Policy
+from oblix.decision.policy_table import to_mapping
 from oblix.errors import ConfigurationError, OblixError
+from oblix.execution.latency import Timing
 from oblix.settings import home
 from oblix.types.attempt import Attempt
 from oblix.types.decision import Decision
 from oblix.types.request import Request
 
 if TYPE_CHECKING:
-    from oblix.storage.decisions import DecisionLog
+    from oblix.storage.decisions import DecisionLog, Kept, Timed
 
 # Seconds until an outcome is written: some dozens share a transaction under load (2 µs each instead of 25), and nobody who looks the
 # answer up notices. Only a program that is killed this soon after an answer loses the row; its decision is kept in any case.
@@ -42,12 +46,28 @@ class _Ended(NamedTuple):
         }
 
 
-class Recorder:
-    """The log of one client."""
+class _Opened(NamedTuple):
+    """The file, and how prompts are fingerprinted for it, or why they cannot be."""
 
-    def __init__(self, store: str | Path | None) -> None:
+    log: DecisionLog
+    fingerprint: Callable[[str], str] | None
+    trouble: str = ""
+
+
+class Recorder:
+    """The log of one client.
+
+    Args:
+        store: The data file; by default `oblix.db` in the user's data folder.
+        keep_prompts: Keep the text of each prompt, and not only a fingerprint.
+    """
+
+    def __init__(self, store: str | Path | None, *, keep_prompts: bool = False) -> None:
         self._store = store
+        self._keeps_prompts = keep_prompts
         self._log: DecisionLog | None = None
+        self._fingerprint: Callable[[str], str] | None = None
+        self._policies: set[str] = set()  # digests of those that are in the file
         self._closed_until = float("-inf")
         self._told = ""
         self._ended: list[_Ended] = []
@@ -55,12 +75,33 @@ class Recorder:
         self._writer: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
 
-    async def decided(self, decision: Decision, facts: Facts, request: Request) -> None:
+    async def decided(self, decision: Decision, facts: Facts, policy: Policy, request: Request) -> None:
         """A decision, before anything leaves the machine."""
         log = self._log or await self._open()
-        if log is not None:
-            record = {**decision.verdicts(), "session_id": request.session_id, "tags": request.tags}
-            await self._guarded(log.write_decision(decision.id, decision.at, record, facts))
+        if log is None:
+            return
+        if decision.policy_digest not in self._policies:
+            await self._guarded(self._keep(log, policy))
+        record = {
+            **decision.verdicts(),
+            "session_id": request.session_id,
+            "tags": request.tags,
+            "prompt": self._told_of(request.prompt),
+        }
+        await self._guarded(log.write_decision(decision.id, decision.at, record, facts))
+
+    async def _keep(self, log: DecisionLog, policy: Policy) -> None:
+        """A policy, once for each file."""
+        await log.write_policy(policy.digest, to_mapping(policy))
+        self._policies.add(policy.digest)
+
+    def _told_of(self, prompt: str) -> dict[str, str] | None:
+        """What is kept of a prompt: its `text` where the user wants that, else its `fingerprint`, if there is a key."""
+        if self._keeps_prompts:
+            return {
+                "text": prompt.encode("utf-8", "replace").decode()
+            }  # halves of characters would not go into the file
+        return None if self._fingerprint is None else {"fingerprint": self._fingerprint(prompt)}
 
     def ended(
         self,
@@ -106,6 +147,22 @@ class Recorder:
         log = await self._open()
         return None if log is None else log.find(decision_id)
 
+    async def look_up(self, decision_id: str) -> Kept | None:
+        """The same with the facts and the policy that it was taken on."""
+        await self._catch_up()
+        log = await self._open()
+        return None if log is None else log.look_up(decision_id)
+
+    async def past(self, limit: int = 300) -> list[tuple[str, Timing]]:
+        """How long the latest answers took, by model id, the newest last; none where the file cannot be read, which is told."""
+        log = await self._open()
+        try:
+            found = [] if log is None else log.recent_timings(limit)
+        except ConfigurationError as error:
+            _log.warning("nothing can be learned from earlier answers: %s", error.message)
+            found = []
+        return [(each.model_id, _timing(each)) for each in found]
+
     async def _open(self) -> DecisionLog | None:
         if self._log is None and self._clock() >= self._closed_until:
             if self._opening is None or self._opening.done():
@@ -119,7 +176,12 @@ class Recorder:
 
     async def _open_once(self) -> None:
         try:
-            self._log = await asyncio.to_thread(_open_log, self._store)
+            opened = await asyncio.to_thread(_open_log, self._store)
+            self._policies.clear()
+            self._log, self._fingerprint = opened.log, opened.fingerprint
+            if opened.trouble and opened.trouble != self._told:
+                _log.warning("decisions are kept without a fingerprint of the prompt: %s", opened.trouble)
+                self._told = opened.trouble
         except ConfigurationError as error:
             self._closed_until = self._clock() + TRY_AGAIN
             if error.message != self._told:
@@ -151,10 +213,23 @@ class Recorder:
             log.close()
 
 
-def _open_log(store: str | Path | None) -> DecisionLog:
+def _open_log(store: str | Path | None) -> _Opened:
     """Blocks, and not for the file alone: the first import of msgspec and apsw takes 20 ms."""
     from oblix.storage import decisions
+    from oblix.storage.fingerprint import fingerprint, key_beside
 
-    log = decisions.DecisionLog(store if store is not None else home() / "oblix.db")
+    file = store if store is not None else home() / "oblix.db"
+    log = decisions.DecisionLog(file)
     log.open()
-    return log
+    try:
+        return _Opened(log, partial(fingerprint, key_beside(file)))
+    except OSError as error:
+        return _Opened(log, None, str(error))
+
+
+def _timing(kept: Timed) -> Timing:
+    """An attempt's seconds count from its start, a timing's from the end of the load."""
+    load = kept.load or 0.0
+    first = None if kept.first_token is None else max(0.0, kept.first_token - load)
+    total = max(0.0, kept.total - load)
+    return Timing(total, first, None, kept.load, kept.input_tokens, kept.output_tokens)

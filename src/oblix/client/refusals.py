@@ -27,8 +27,9 @@ from oblix.types.ids import split_model_id
 
 # The first that occurs among the exclusions names the error: what the user can change least comes first.
 _ERRORS: tuple[tuple[str, type[NoRoute], str], ...] = (
-    ("veto", Vetoed, "The agent that refused is one of yours; it says why."),
+    ("veto", Vetoed, "The agent or the rule that refused is one of yours; it says why."),
     ("privacy", PrivacyViolation, "Hook or start an edge model; nothing left this machine."),
+    ("rule", NoRoute, "Change the rule, or hook a model that it allows."),
     ("context_window", ContextOverflow, "Shorten the prompt, or hook a model with a larger window."),
     ("unpriced", BudgetExceeded, "Give its price: hook_model(…, price=(input, output)) in USD per million tokens."),
     ("budget", BudgetExceeded, "Raise max_cost_usd, or hook a cheaper model."),
@@ -38,6 +39,11 @@ _ERRORS: tuple[tuple[str, type[NoRoute], str], ...] = (
     ("resting", NoRoute, "Wait for it, or hook another model."),
     ("quarantine", NoRoute, "Change the prompt, or hook another model for it."),
     ("capability", NoRoute, "Hook a model that can, or leave the wish out."),
+)
+
+_SCREENED = (
+    "Hook or start an edge model; or private=False sends it as it is, Screening(mode='redact') with placeholders. "
+    "Nothing left this machine."
 )
 
 
@@ -63,6 +69,8 @@ def no_route(decision: Decision, facts: Facts) -> OblixError:
     excluded = [c for c in decision.candidates if c.reason.code != "explicit_model"] or list(decision.candidates)
     codes = [candidate.reason.code for candidate in excluded]
     code, kind, hint = next((row for row in _ERRORS if row[0] in codes), ("", NoRoute, ""))
+    if code == "privacy" and decision.privacy.by in ("detector", "size"):
+        hint = _SCREENED
     if code in ("key_missing", "key_refused"):
         hint = _key_hint(next(c.model_id for c in excluded if c.reason.code == code))
     error = kind(f"No model may answer this request.\n{_told(excluded)}", hint=hint or None)
@@ -81,7 +89,7 @@ def all_failed(decision: Decision, attempts: Sequence[Attempt], models: Mapping[
         if each.outcome != "postponed" or each.model_id not in asked
     )
     lines = [f"{line} ({count} times)" if count > 1 else line for line, count in told.items()]
-    excluded = [c for c in decision.candidates if c.verdict == "excluded" and c.reason.code != "explicit_model"]
+    excluded = [c for c in decision.candidates if c.verdict == "rejected" and c.reason.code != "explicit_model"]
     if excluded:
         lines.append(_told(excluded))
     kinds = {attempt.kind for attempt in attempts if attempt.outcome != "postponed"}

@@ -13,13 +13,16 @@ from typing import Any, Self, TypeVar, Unpack
 
 from oblix.agents.base import BaseAgent
 from oblix.client.client import OblixClient as AsyncClient
+from oblix.client.hall import Thought
 from oblix.client.stream import Stream as AsyncStream
 from oblix.client.wishes import Wishes
+from oblix.decision.policy import Policy
 from oblix.errors import ConfigurationError, OblixError
 from oblix.models.base import Model
 from oblix.types.chunk import Reset
 from oblix.types.decision import Decision
 from oblix.types.ids import ModelType
+from oblix.types.privacy import Screening
 from oblix.types.reply import Reply
 from oblix.types.spec import ModelSpec
 
@@ -138,7 +141,7 @@ class OblixClient:
         host: str = "localhost",
         port: int = 4321,
         config_path: str | Path | None = None,
-        policy: str = "balanced",
+        policy: str | Policy = "balanced",
         store: str | Path | None = None,
     ) -> None:
         self._client = AsyncClient(oblix_api_key, host, port, config_path, policy, store)
@@ -229,6 +232,21 @@ class OblixClient:
         """See `oblix.OblixClient.route`."""
         return self._run(self._client.route(prompt, model_id, temperature, max_tokens, session_id, deadline, **wishes))
 
+    def consider(
+        self,
+        prompt: str | None = None,
+        model_id: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        session_id: str | None = None,
+        deadline: float | None = None,
+        **wishes: Unpack[Wishes],
+    ) -> Thought:
+        """See `oblix.OblixClient.consider`."""
+        return self._run(
+            self._client.consider(prompt, model_id, temperature, max_tokens, session_id, deadline, **wishes)
+        )
+
     def explain(self, decision_id: str = "last") -> str:
         """See `oblix.OblixClient.explain`."""
         return self._run(self._client.explain(decision_id))
@@ -240,6 +258,24 @@ class OblixClient:
     def get_model(self, model_type: ModelType | str, model_name: str) -> ModelSpec | None:
         """See `oblix.OblixClient.get_model`."""
         return self._client.get_model(model_type, model_name)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of requests that name none; may be set."""
+        return self._client.policy
+
+    @policy.setter
+    def policy(self, policy: str | Policy) -> None:
+        self._client.policy = policy
+
+    @property
+    def screening(self) -> Screening:
+        """What the detectors look for in every request, and what follows; may be set."""
+        return self._client.screening
+
+    @screening.setter
+    def screening(self, screening: Screening) -> None:
+        self._client.screening = screening
 
     @property
     def models(self) -> Mapping[str, ModelSpec]:

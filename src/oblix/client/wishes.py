@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, cast, get_args
 
-from oblix.decision.policy import policy as preset
 from oblix.errors import InvalidRequest
+from oblix.settings import file_of, find_policy
 from oblix.types.messages import Image, Message, Part, ResponseFormat, Role, Text, Tool, ToolCall
 from oblix.types.request import OnBreak, Request, Warm
 
@@ -28,9 +28,9 @@ class Wishes(TypedDict, total=False):
         response_format: `"json"`, a JSON Schema, or OpenAI's `response_format` dict.
         images: Paths, addresses or bytes, sent with the prompt.
         stop: Texts that end the answer.
-        private: The prompt never leaves the edge.
+        private: True: the prompt never leaves the edge. False: nothing in it is private, whatever the detectors see.
         max_cost_usd: Exclude models whose estimated cost is above this.
-        policy: `balanced`, `offline_first`, `fastest`, `cheapest`, `best` or `private`, for this request.
+        policy: `balanced`, `offline_first`, `fastest`, `cheapest`, `best`, `private`, or the path of a policy file, for this request.
         fallback: `model_id` is a preference, not a must.
         on_break: What a stream does when it fails after its first token: `error` (with the text so far), `restart` (a `Reset`, then the
             next model) or `continue` (a model that can goes on from the text so far; where none can it is an error).
@@ -158,8 +158,8 @@ def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a request that most callers leave alone."""
     get = wishes.get
     name: str | None = get("policy")
-    if name is not None:
-        preset(name)
+    if name is not None and file_of(name) is None:  # a file is read off the loop, before the decision
+        find_policy(name)
     stop: str | Sequence[str] = get("stop") or ()
     logprobs: int = get("logprobs") or 0
     if logprobs < 0:
@@ -169,6 +169,7 @@ def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "fallback": bool(get("fallback")),
         "private": bool(get("private")),
+        "public": get("private") is False,
         "top_p": _number("top_p", get("top_p"), 0.0, 1.0),
         "stop": (stop,) if isinstance(stop, str) else _texts("stop", stop),
         "seed": get("seed"),
@@ -298,7 +299,10 @@ def _message(found: Mapping[str, Any]) -> Message:
     content = found.get("content") or ""
     if not isinstance(content, str):
         content = tuple(_part(part) for part in content)
-    return Message(cast("Role", role), content, calls, found.get("tool_call_id"))
+    private = found.get("private", False)
+    if not isinstance(private, bool):
+        raise InvalidRequest(f"A message has private={private!r}.", hint="Use True or False.")
+    return Message(cast("Role", role), content, calls, found.get("tool_call_id"), private)
 
 
 def _call(call: Mapping[str, Any]) -> ToolCall:

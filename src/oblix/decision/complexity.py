@@ -70,10 +70,25 @@ _SIGNS = (
           ("in simple terms", "in one word", "in one sentence", "short answer", "yes or no")),
 )  # fmt: skip
 _OF_WORD: dict[str, int] = {word: number for number, sign in enumerate(_SIGNS) for word in sign.words.split()}
-_PHRASES = tuple((phrase, number) for number, sign in enumerate(_SIGNS) for phrase in sign.phrases)
 _WORD = re.compile(r"[a-z][a-z0-9-]*")
+_TO_SPACES = {code: " " for code in range(128) if not re.match(r"[a-z0-9-]", chr(code))}
 _FACT = re.compile(r"\W*(what('?s| is| are| was| time)|who|when|where|which|how (many|much|old|far|tall))\b")
 _GREETING = re.compile(r"\W*(hi|hello|hey|thanks|thank you|ok|okay|good (morning|evening))\b")
+
+
+def _phrases() -> tuple[dict[str, list[tuple[str, int]]], list[tuple[str, list[tuple[str, int]]]]]:
+    """The phrases by their first word, and those that have none by a character that they cannot do without."""
+    by_word: dict[str, list[tuple[str, int]]] = {}
+    by_mark: dict[str, list[tuple[str, int]]] = {}
+    for number, sign in enumerate(_SIGNS):
+        for phrase in sign.phrases:
+            word = _WORD.search(phrase)
+            table, key = (by_mark, phrase.strip("\n")[0]) if word is None else (by_word, word[0])
+            table.setdefault(key, []).append((phrase, number))
+    return by_word, list(by_mark.items())
+
+
+_PHRASES, _MARKS = _phrases()
 
 
 def score(prompt: str, *, turns: int = 1, tools: int = 0) -> Complexity:
@@ -85,13 +100,19 @@ def score(prompt: str, *, turns: int = 1, tools: int = 0) -> Complexity:
         tools: Number of tools on offer.
     """
     text = (prompt if len(prompt) <= SCANNED else f"{prompt[:SCANNED]}\n{prompt[-SCANNED // 3 :]}").lower()
-    seen = set(_WORD.findall(text))
+    seen = _words(text)
     matches = [0] * len(_SIGNS)
     for found in _OF_WORD.keys() & seen:
         matches[_OF_WORD[found]] += 1
-    for phrase, number in _PHRASES:
-        if phrase in text:
-            matches[number] += 1
+    for first in _PHRASES.keys() & seen:
+        for phrase, number in _PHRASES[first]:
+            if phrase in text:
+                matches[number] += 1
+    for sign, phrases in _MARKS:
+        if sign in text:  # one character is found ten times as quickly as a phrase is not
+            for phrase, number in phrases:
+                if phrase in text:
+                    matches[number] += 1
     extras = [
         (sign.name, sign.weight * min(sign.most, count)) for sign, count in zip(_SIGNS, matches, strict=True) if count
     ]
@@ -100,6 +121,11 @@ def score(prompt: str, *, turns: int = 1, tools: int = 0) -> Complexity:
     points = _BASE + sum(weight for _, weight in extras)
     told = sorted((extra for extra in extras if abs(extra[1]) >= 0.03), key=lambda extra: -abs(extra[1]))
     return Complexity(round(min(1.0, max(0.0, points)), 3), tuple(name for name, _ in told))
+
+
+def _words(text: str) -> set[str]:
+    """The different words of a lower-case text: by splitting where that is possible, which takes half the time of finding."""
+    return set(text.translate(_TO_SPACES).split() if text.isascii() else _WORD.findall(text))
 
 
 def _count_words(prompt: str) -> int:

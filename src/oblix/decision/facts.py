@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 
+from oblix.types.privacy import UNKNOWN, Privacy
 from oblix.types.report import AgentReport
 from oblix.types.spec import Capability, ModelSpec
 
@@ -23,19 +24,27 @@ class Asked:
 
     Attributes:
         prompt_tokens: Estimated, of the whole conversation.
-        answer_tokens: Expected; the caller's limit, else a guess.
+        answer_tokens: Expected; never more than the caller's limit.
+        answer_limit: The caller's limit (`max_tokens`), which a cost limit reckons with; `None` when left open.
         needs: Capabilities without which the request makes no sense.
+        tags: The caller's own words for it, for the rules of a policy.
+        said: Those phrases of the policy's rules that occur in it.
+        listened: All phrases that were looked for; of others nothing is known.
     """
 
     prompt_tokens: int
     answer_tokens: int
     complexity: Complexity
     _: KW_ONLY
-    private: bool = False
+    privacy: Privacy = UNKNOWN
+    answer_limit: int | None = None
     model_id: str | None = None
     fallback: bool = False
     needs: frozenset[Capability] = frozenset()
     max_cost_usd: float | None = None
+    tags: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    listened: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,6 @@ class Health:
         key_refused: The provider refused our key, until the settings change or ten minutes have passed.
         missing: The server does not have the model.
         failing: It, its server or the way there failed of late, and is given time.
-        seconds: Typical seconds for an answer, from its own history; `None` before the first.
         quarantined: This very request crashed its engine before.
         resting: It asked to be left alone for more than a minute, or is out of credit: nothing may be sent to it.
     """
@@ -54,7 +62,6 @@ class Health:
     key_refused: str | None = None
     missing: str | None = None
     failing: str | None = None
-    seconds: float | None = None
     quarantined: str | None = None
     resting: str | None = None
 
@@ -63,24 +70,67 @@ HEALTHY = Health()
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a model works, as its own history has it.
+
+    Attributes:
+        start: Seconds before it reads: the way there, and its own preparations.
+        read: Seconds per token of the prompt.
+        write: Seconds per token of the answer.
+        load: Seconds to bring it into memory; `None` before the first load.
+    """
+
+    start: float
+    read: float
+    write: float
+    load: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """A hooked model and its health."""
+    """A hooked model, its health and its pace.
+
+    Attributes:
+        pace: `None` before its first answer.
+        loaded: Whether it is in memory; `None` when that is not known, or means nothing.
+        busy: Requests of ours that it works on.
+    """
 
     spec: ModelSpec
     health: Health = HEALTHY
+    _: KW_ONLY
+    pace: Pace | None = None
+    loaded: bool | None = None
+    busy: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The turn of this conversation before the present one.
+
+    Attributes:
+        model_id: Who answered.
+        tokens: Of the conversation up to that answer, which that model has read: at home they lie in its memory, in the cloud in a cache.
+        ago: Seconds since then.
+    """
+
+    model_id: str
+    tokens: int
+    ago: float
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The whole picture at one moment; `now` is in seconds since the epoch."""
+    """The whole picture at one moment; `now` is in seconds since the epoch. `before` is `None` where no conversation goes on."""
 
     id: str
     now: float
     asked: Asked
     models: tuple[ModelFacts, ...]
     reports: Mapping[str, AgentReport] = field(default_factory=dict)
+    before: Turn | None = None
 
     @property
     def network_is_down(self) -> bool:
         """Whether an agent says that the cloud cannot be reached."""
-        return any(report.state == "disconnected" for report in self.reports.values())
+        return any([report.state == "disconnected" for report in self.reports.values()])

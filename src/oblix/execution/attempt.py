@@ -20,7 +20,7 @@ from oblix.execution.proof import whole
 from oblix.execution.timers import Watchdog
 from oblix.models.base import Call, Loadable, Model
 from oblix.types.attempt import Attempt, Outcome
-from oblix.types.chunk import Chunk, Delta, End
+from oblix.types.chunk import Chunk, Delta, End, Usage
 from oblix.types.failure import Certainty, treatment
 
 LONGEST_QUEUE = 300.0  # seconds that an edge model's first token may take, however many are before us
@@ -203,10 +203,10 @@ class Try:
         began = self._started + (self.load or 0.0)
         first = None if self._heard_at is None else self._heard_at - began
         used = end.usage
-        timing = Timing(now - began, first, self._gap, self.load, self.journey.prompt_tokens)
+        written = used.output_tokens or len(self.pieces)  # a piece is a token, mostly
+        timing = Timing(now - began, first, self._gap, self.load, self.journey.prompt_tokens, written)
         self.hands.health.succeeded(self.model.spec, now, timing, self._fingerprint(now))
-        cost = self._cost(used.input_tokens, used.output_tokens)
-        self._add("ok", now, None, certainty="response_started", cost_usd=cost,
+        self._add("ok", now, None, certainty="response_started", cost_usd=self._cost(used),
                   input_tokens=used.input_tokens, output_tokens=used.output_tokens)  # fmt: skip
 
     def _failed(self, error: AttemptFailed, now: float, *, blame: bool = True) -> None:
@@ -222,7 +222,7 @@ class Try:
         meant = treatment(error.kind)
         certainty = self._certainty(error.certainty or meant.certainty)
         may_cost = meant.is_billable or self.pieces or error.certainty == "possibly_accepted"
-        cost = self._cost(error.tokens, None) if may_cost and certainty != "not_sent" else 0.0
+        cost = self._cost(Usage(error.tokens)) if may_cost and certainty != "not_sent" else 0.0
         self._add("failed", now, error, certainty=certainty, cost_usd=cost, input_tokens=error.tokens,
                   kind=error.kind.value, why=_told(error), hint=error.hint, window=error.window)  # fmt: skip
 
@@ -235,7 +235,7 @@ class Try:
             return
         self.hands.health.left(self.model.spec, now, started=self._since)
         certainty: Certainty = "not_sent" if self._is_loading else self._certainty("possibly_accepted")
-        cost = 0.0 if certainty == "not_sent" else self._cost(None, None)
+        cost = 0.0 if certainty == "not_sent" else self._cost(Usage())
         self._add("cancelled", now, None, certainty=certainty, cost_usd=cost, kind=FailureKind.CANCELLED.value, why=why)
 
     @property
@@ -246,17 +246,18 @@ class Try:
     def _certainty(self, otherwise: Certainty) -> Certainty:
         return otherwise if self._heard_at is None else "response_started"
 
-    def _cost(self, input_tokens: int | None, output_tokens: int | None) -> float | None:
+    def _cost(self, used: Usage) -> float | None:
         """USD that was certainly or possibly billed; where nothing was told, the tokens are estimated."""
         price = self.hands.price_of(self.model)
         if price is None:
             return None
+        input_tokens, output_tokens = used.input_tokens, used.output_tokens
         if input_tokens is None:
             input_tokens = self.journey.prompt_tokens or estimate_messages(self.journey.request.messages)
             input_tokens += estimate(self.said)
         if output_tokens is None:
             output_tokens = max(estimate("".join(self.pieces)), len(self.pieces)) + self._works
-        return price.cost(input_tokens, output_tokens)
+        return price.cost(input_tokens, output_tokens, *used.cache)
 
     def _add(self, outcome: Outcome, now: float, error: AttemptFailed | None, **told: Any) -> None:
         self._is_told = True

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from oblix.decision.facts import HEALTHY, Health
+from oblix.decision.facts import HEALTHY, Health, Pace
 from oblix.errors import FailureKind
 from oblix.execution import breaker, budget, latency, quarantine
 from oblix.execution.breaker import CLOSED, TRIP, Breaker
 from oblix.execution.latency import Learned, Limits, Timing
+from oblix.execution.pace import UNHEARD, Tempo, heard, pace_of
 from oblix.types.failure import Treatment, treatment
 from oblix.types.spec import ModelSpec
 
@@ -30,7 +31,6 @@ _RESTS = {
 SHORT = 60.0  # seconds that the hands wait for themselves, when nobody else can answer
 # Seconds between two local failures that together say that the fault is here (resilience.md 2c: down fast).
 OFFLINE_WITHIN = 2.0
-NEWEST = 0.3  # weight of the newest answer in the typical seconds: the last three or four answers make most of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ class _Known:
     resting: _Note | None = None
     throttle: budget.Throttle = budget.OPEN
     learned: Learned = field(default_factory=Learned)
-    well: Health = HEALTHY  # what is told while nothing is wrong
+    tempo: Tempo = UNHEARD
+    pace: Pace | None = None  # what follows from the tempo, once somebody asked
 
     @property
     def has_notes(self) -> bool:
@@ -100,6 +101,12 @@ class HealthBook:
         self._retries = budget.RetryBudget()
         self._hedges = budget.HedgeQuota()
         self._quarantine = quarantine.EMPTY
+        self._past: dict[str, Tempo] = {}
+
+    def recall(self, past: Iterable[tuple[str, Timing]]) -> None:
+        """What the log says of earlier answers, by model id, the newest last: a new process begins with that, not with start values."""
+        for model_id, timing in past:
+            self._past[model_id] = heard(self._past.get(model_id, UNHEARD), timing)
 
     # --- for the decision and before an attempt ---
 
@@ -107,13 +114,12 @@ class HealthBook:
         """The health of a model for a request; a model of which nothing is known is well."""
         known = self._known(spec)
         if not known.has_notes and self._is_clear(known) and not self._quarantine.entries:
-            return known.well
+            return HEALTHY
         suspect = None if fingerprint is None else (spec.id, fingerprint)
         return Health(
             key_refused=_text(known.refused, now),
             missing=_text(known.missing, now),
             failing=self._failing(known, now),
-            seconds=known.well.seconds,
             quarantined=None if suspect is None else quarantine.reason(self._quarantine, suspect, now=now),
             resting=_countdown(known.resting, now),
         )
@@ -157,6 +163,13 @@ class HealthBook:
         """How long each phase of an attempt may be silent."""
         return latency.limits(spec, self._known(spec).learned, prompt_tokens)
 
+    def pace(self, spec: ModelSpec) -> Pace | None:
+        """How fast it has worked of late; `None` before its first answer."""
+        known = self._known(spec)
+        if known.pace is None:
+            known.pace = pace_of(known.tempo, spec.place)
+        return known.pace
+
     def usual_first_token(self, spec: ModelSpec) -> float | None:
         """Seconds within which 19 of 20 first tokens came; `None` while too little is known."""
         return latency.p95_first_token(self._known(spec).learned)
@@ -183,9 +196,8 @@ class HealthBook:
         known.throttle = budget.throttled(known.throttle, ok=True)
         if timing is not None:
             known.learned.record(timing)
-            before = known.well.seconds
-            usual = timing.total if before is None else (1.0 - NEWEST) * before + NEWEST * timing.total
-            known.well = Health(seconds=usual)
+            known.tempo = heard(known.tempo, timing)
+            known.pace = None
         if fingerprint is not None and self._quarantine.entries:
             self._quarantine = quarantine.cleared(self._quarantine, (spec.id, fingerprint))
 
@@ -277,7 +289,7 @@ class HealthBook:
         known = self._models.get(spec.id)
         if known is None or known.spec.endpoint != spec.endpoint:
             place = self._places.setdefault(_engine(spec), _Place())
-            known = self._models[spec.id] = _Known(spec, place)
+            known = self._models[spec.id] = _Known(spec, place, tempo=self._past.get(spec.id, UNHEARD))
             self._quarantine = quarantine.released(self._quarantine, spec.id)  # at another address it is another model
         return known
 

@@ -62,6 +62,7 @@ class Timing:
         gap: The longest silence between two signs of work.
         load: Bringing the model into memory, `None` when it was there.
         prompt_tokens: Read by the model.
+        answer_tokens: Written by it.
     """
 
     total: float
@@ -69,6 +70,7 @@ class Timing:
     gap: float | None = None
     load: float | None = None
     prompt_tokens: int | None = None
+    answer_tokens: int | None = None
 
 
 class Histogram:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -22,6 +22,50 @@ PATIENCE = 2.0  # seconds that a write waits for other processes; then the promp
 CHECKPOINT_EVERY = 400
 _log = logging.getLogger("oblix.storage")
 _ENCODER = msgspec.json.Encoder(enc_hook=str)  # an agent's metrics may hold anything
+
+
+class Kept(NamedTuple):
+    """A decision as the log keeps it.
+
+    Attributes:
+        record: As it was written; see `oblix.decision.record.modern`.
+        facts: JSON, what it was decided on.
+        policy: JSON, the policy that decided, `None` where it was not kept (earlier versions).
+        outcome: What became of it, `None` while that is not known.
+    """
+
+    record: dict[str, Any]
+    facts: bytes
+    policy: bytes | None
+    outcome: dict[str, Any] | None
+
+
+class Timed(NamedTuple):
+    """How long an attempt that succeeded took, in seconds, and its tokens."""
+
+    model_id: str
+    total: float
+    first_token: float | None = None
+    load: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class _Try(msgspec.Struct):
+    model_id: str
+    outcome: str
+    total: float = 0.0
+    first_token: float | None = None
+    load: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class _Tries(msgspec.Struct):
+    attempts: list[_Try] = []
+
+
+_TRIES = msgspec.json.Decoder(_Tries)  # the rest of an outcome is passed over: half the time
 
 
 class DecisionLog:
@@ -57,6 +101,10 @@ class DecisionLog:
         row = (decision_id, at, _ENCODER.encode(record), _ENCODER.encode(facts))
         await self._insert("INSERT INTO decision VALUES (?, ?, ?, ?)", [row])
 
+    async def write_policy(self, digest: str, policy: Mapping[str, Any]) -> None:
+        """Keep a policy, before the first decision that names its digest. Again does nothing."""
+        await self._insert("INSERT OR IGNORE INTO policy VALUES (?, ?)", [(digest, _ENCODER.encode(policy))])
+
     async def write_outcome(self, decision_id: str, at: float, record: dict[str, Any]) -> None:
         """Append what became of it."""
         await self.write_outcomes([(decision_id, at, record)])
@@ -67,11 +115,13 @@ class DecisionLog:
         await self._insert("INSERT INTO outcome VALUES (?, ?, ?)", rows)
 
     async def _insert(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        import apsw
+        import apsw  # and asyncio where it is needed: `oblix why` reads without it, which takes 17 ms less
 
         waited = 0.0
         while True:
             if (db := self._db) is None:  # also when it was closed while we waited for our turn
+                import asyncio
+
                 await asyncio.to_thread(self.open)
                 continue
             try:
@@ -84,24 +134,72 @@ class DecisionLog:
             except apsw.BusyError:
                 if waited >= PATIENCE:
                     raise
+                import asyncio
+
                 await asyncio.sleep(0.005)
                 waited += 0.005
         self._writes += len(rows)
         if self._writes >= CHECKPOINT_EVERY and str(self._path) != ":memory:":
             self._writes = 0
+            import asyncio
+
             asyncio.get_running_loop().run_in_executor(None, _checkpoint, str(self._path))
 
     def find(self, decision_id: str) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
-        """A decision and its outcome by id, by the unique start of an id, or the latest one by `"last"`.
+        """A decision and its outcome, as `look_up` finds it; the agents' reports are its `checks`.
 
         Raises:
             ConfigurationError: The file cannot be opened or read.
         """
+        kept = self.look_up(decision_id)
+        return None if kept is None else (with_checks(kept), kept.outcome)
+
+    def look_up(self, decision_id: str) -> Kept | None:
+        """A decision by its id, by the unique start of an id, or the latest one by `"last"`.
+
+        Raises:
+            ConfigurationError: The file cannot be opened or read.
+        """
+        with self._reading() as db:
+            if decision_id == "last":
+                found = _latest(db, "TRUE")
+            else:
+                low = decision_id.upper()  # ours are in capitals; a caller's own names are taken as they are
+                found = _latest(db, "id = ?", decision_id) or _latest(db, "id >= ? AND id < ?", low, low + "~")
+            return None if found is None else _kept(db, found, {})
+
+    def decisions(self, since: float | None = None) -> Iterator[Kept]:
+        """Every decision since then (seconds since the epoch), the newest last, one at a time.
+
+        Raises:
+            ConfigurationError: The file cannot be opened or read.
+        """
+        with self._reading() as db:
+            policies: dict[str, bytes | None] = {}
+            for row in db.execute(_DECISION + "WHERE at >= ? ORDER BY rowid", (since or 0.0,)):
+                yield _kept(db, row, policies)
+
+    def recent_timings(self, limit: int = 300) -> list[Timed]:
+        """How long the latest attempts that succeeded took, the newest last: what a client learns from at its start.
+
+        Raises:
+            ConfigurationError: The file cannot be opened or read.
+        """
+        with self._reading() as db:
+            rows = db.execute("SELECT record FROM outcome ORDER BY rowid DESC LIMIT ?", (limit,)).fetchall()
+            tries = (each for (record,) in reversed(rows) for each in _TRIES.decode(record).attempts)
+            found = [Timed(*_fields(each)) for each in tries if each.outcome == "ok"]
+        return found[-limit:]
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        """The open file; what it cannot be read for becomes an error of ours."""
         import apsw
 
         self.open()
+        assert self._db is not None
         try:
-            return self._find(decision_id)
+            yield self._db
         except (apsw.Error, msgspec.MsgspecError) as error:
             raise ConfigurationError(
                 f"The data file {str(self._path)!r} cannot be read: {error}",
@@ -109,41 +207,48 @@ class DecisionLog:
                 cause=error,
             ) from None
 
-    def _find(self, decision_id: str) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
-        assert self._db is not None
-        if decision_id == "last":
-            found = self._latest("TRUE")
-        else:
-            low = decision_id.upper()  # ours are in capitals; a caller's own names are taken as they are
-            found = self._latest("id = ?", decision_id) or self._latest("id >= ? AND id < ?", low, low + "~")
-        if found is None:
-            return None
-        name, at, record, facts = found
-        outcome = self._db.execute(
-            "SELECT record FROM outcome WHERE decision_id = ? AND at >= ? ORDER BY at DESC LIMIT 1", (name, at)
-        ).fetchone()
-        decision = msgspec.json.decode(record)
-        if (reports := msgspec.json.decode(facts).get("reports")) is not None:
-            decision["checks"] = reports
-        return decision, msgspec.json.decode(outcome[0]) if outcome else None
-
-    def _latest(self, where: str, *values: str) -> tuple[str, float, bytes, bytes] | None:
-        """The decision that was written last, if all that fit are of one name."""
-        assert self._db is not None
-        names = "SELECT DISTINCT id FROM decision WHERE " + where + " LIMIT 2"  # noqa: S608  `where` is one of ours
-        if values and len(self._db.execute(names, values).fetchall()) != 1:
-            return None
-        row: Any = self._db.execute(
-            "SELECT id, at, record, facts FROM decision WHERE " + where + " ORDER BY rowid DESC LIMIT 1",  # noqa: S608
-            values,
-        ).fetchone()
-        return row  # type: ignore[no-any-return]
-
     def close(self) -> None:
         """Close the file."""
         db, self._db = self._db, None
         if db is not None:
             db.close()
+
+
+def with_checks(kept: Kept) -> dict[str, Any]:
+    """Its record with the agents' reports, which stand in the facts."""
+    facts: Any = msgspec.json.decode(kept.facts)
+    reports = facts.get("reports") if isinstance(facts, dict) else None
+    return kept.record if reports is None else {**kept.record, "checks": reports}
+
+
+# Of several outcomes the latest, but none that belongs to a later decision of the same name.
+_DECISION = """
+    SELECT record, facts, (
+        SELECT record FROM outcome WHERE decision_id = d.id AND at >= d.at AND at < coalesce(
+            (SELECT min(at) FROM decision WHERE id = d.id AND rowid > d.rowid), 9e999)
+        ORDER BY at DESC LIMIT 1)
+    FROM decision AS d """
+
+
+def _latest(db: apsw.Connection, where: str, *values: str) -> Any:
+    """The decision that was written last, if all that fit are of one name."""
+    names = "SELECT DISTINCT id FROM decision WHERE " + where + " LIMIT 2"  # noqa: S608  `where` is one of ours
+    if values and len(db.execute(names, values).fetchall()) != 1:
+        return None
+    return db.execute(_DECISION + "WHERE " + where + " ORDER BY rowid DESC LIMIT 1", values).fetchone()
+
+
+def _kept(db: apsw.Connection, row: Any, policies: dict[str, bytes | None]) -> Kept:
+    record: dict[str, Any] = msgspec.json.decode(row[0])
+    digest = str(record.get("policy_digest") or "")
+    if digest not in policies:
+        found: Any = db.execute("SELECT body FROM policy WHERE digest = ?", (digest,)).fetchone()
+        policies[digest] = None if found is None else found[0]
+    return Kept(record, row[1], policies[digest], None if row[2] is None else msgspec.json.decode(row[2]))
+
+
+def _fields(each: _Try) -> tuple[Any, ...]:
+    return (each.model_id, each.total, each.first_token, each.load, each.input_tokens, each.output_tokens)
 
 
 def _checkpoint(path: str) -> None:

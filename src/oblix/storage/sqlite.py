@@ -31,6 +31,12 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX decision_by_id ON decision (id);
     CREATE INDEX outcome_of ON outcome (decision_id);
     """,
+    """
+    CREATE TABLE policy (
+        digest TEXT PRIMARY KEY,       -- as in a decision's `policy_digest`
+        body BLOB NOT NULL             -- JSON, the policy as `policy_table.to_mapping` gives it
+    );
+    """,
 )
 
 

@@ -1,19 +1,25 @@
-"""The decision: every candidate with its verdict, and the reasons in words."""
+"""The decision: every candidate with its verdict, and the reasons in words.
+
+They are structs of msgspec, frozen as every value of ours, because a decision makes a dozen of them: a frozen dataclass takes ten times as
+long to make (1.15 against 0.10 µs for a candidate).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
+from msgspec import Struct, field
+
+from oblix.types.privacy import UNKNOWN, Privacy
 from oblix.types.report import AgentReport
 from oblix.types.spec import Place
 
-Verdict = Literal["chosen", "next", "excluded"]
+Verdict = Literal["chosen", "next", "rejected"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Struct, frozen=True):
     """Why, once as a stable code for programs and once as a sentence for people."""
 
     code: str
@@ -24,45 +30,45 @@ class Reason:
         return {"code": self.code, "text": self.text}
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A hooked model and what the decision made of it.
 
     Attributes:
-        verdict: `chosen` comes first in the plan, `next` is tried when the ones before it fail, `excluded` is never tried.
+        verdict: `chosen` comes first in the plan, `next` is tried when the ones before it fail, `rejected` is never tried.
         reason: Why that verdict.
-        score: The sum of the soft terms, higher is better; `None` when excluded.
+        score: The sum of the soft terms, higher is better; `None` when rejected.
         terms: What each soft term gave.
-        estimated_cost_usd: For the expected tokens; `None` when unpriced.
+        estimated_seconds: Load, queue, reading and writing of the expected tokens.
+        estimated_cost_usd: For the same tokens; `None` when unpriced.
     """
 
     model_id: str
     place: Place
     verdict: Verdict
     reason: Reason
-    _: KW_ONLY
     tier: int = 1
     score: float | None = None
     terms: Mapping[str, float] = field(default_factory=dict)
+    estimated_seconds: float | None = None
     estimated_cost_usd: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict, ready for JSON."""
         return {
             "model": self.model_id,
-            "place": self.place,
+            "location": self.place,
             "verdict": self.verdict,
             "by": self.reason.code,
             "reason": self.reason.text,
             "tier": self.tier,
             "score": self.score,
             "terms": dict(self.terms),
+            "est_s": self.estimated_seconds,
             "est_usd": self.estimated_cost_usd,
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """One decision, the same in the reply, the log and `oblix why`.
 
     Attributes:
@@ -70,7 +76,12 @@ class Decision:
         plan: Model ids in the order in which they are tried; empty when nothing may answer.
         reasons: The main reason first.
         checks: The agents' reports by agent name.
+        requested: The model id that was asked for, or `auto`.
         complexity: In [0, 1], with its evidence in `complexity_evidence`.
+        rule: Name of the policy's rule that matched.
+        limit_usd: The request's cost limit.
+        bridges_to_cloud: While a model at home is being loaded, a cloud model may answer.
+        policy_digest: Stands for the whole content of the policy, with which the decision can be taken again.
     """
 
     id: str
@@ -79,11 +90,15 @@ class Decision:
     plan: tuple[str, ...]
     reasons: tuple[Reason, ...]
     candidates: tuple[Candidate, ...]
-    _: KW_ONLY
+    requested: str = "auto"
     checks: Mapping[str, AgentReport] = field(default_factory=dict)
     complexity: float = 0.0
     complexity_evidence: tuple[str, ...] = ()
-    private: bool = False
+    privacy: Privacy = UNKNOWN
+    rule: str | None = None
+    limit_usd: float | None = None
+    bridges_to_cloud: bool = True
+    policy_digest: str = ""
 
     @property
     def chosen(self) -> str | None:
@@ -107,13 +122,17 @@ class Decision:
         """The same without the agents' reports, which the facts hold as well."""
         return {
             "id": self.id,
-            "at": self.at,
-            "policy": self.policy,
+            "at": datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds"),
+            "requested": self.requested,
             "chosen": self.chosen,
-            "place": self.place,
+            "location": self.place,
+            "policy": self.policy,
+            "policy_digest": self.policy_digest,
+            "rule": self.rule,
             "plan": list(self.plan),
             "reasons": [reason.to_dict() for reason in self.reasons],
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "complexity": {"score": self.complexity, "evidence": list(self.complexity_evidence)},
-            "private": self.private,
+            "privacy": self.privacy.to_dict(),
+            "budget": None if self.limit_usd is None else {"name": "request", "limit_usd": self.limit_usd},
         }

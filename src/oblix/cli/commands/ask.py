@@ -49,7 +49,7 @@ def command(  # noqa: PLR0913  one parameter per option
     load_dotenv(".env")  # a program of one's own calls load_dotenv() itself, as it likes
     prompt = " ".join(words)
     if not sys.stdin.isatty():
-        prompt = f"{prompt}\n\n{_piped()}".strip()
+        prompt = f"{prompt}\n\n{piped()}".strip()
     wishes = {"system": system, "private": private, "policy": policy, "max_cost_usd": max_cost, "on_break": "restart"}
     given = {name: wish for name, wish in wishes.items() if wish is not None and wish is not False}
     asyncio.run(
@@ -57,7 +57,7 @@ def command(  # noqa: PLR0913  one parameter per option
     )
 
 
-def _piped() -> str:
+def piped() -> str:
     """What was piped in; says so when that takes its time, because it looks like a slow model."""
     timer = threading.Timer(
         1.0, note, ("waiting for the end of standard input (give < /dev/null where there is none) …",)

@@ -1,4 +1,4 @@
-"""What the environment and `oblix.toml` say: keys that stand for keys, addresses in every form, clear errors."""
+"""What the environment says: keys that stand for keys, and addresses in every form."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oblix.errors import ConfigurationError
-from oblix.settings import Settings, home, is_placeholder, load, resolve_endpoint, resolve_key
+from oblix.settings import home, is_placeholder, resolve_endpoint, resolve_key
 
 PLACEHOLDERS = [
     "",
@@ -222,111 +221,3 @@ def test_home_is_moved_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert home() == Path.home() / "elsewhere"
     monkeypatch.setenv("OBLIX_HOME", "")
     assert home().name == "oblix"
-
-
-FULL = """
-[route]
-policy = "cheapest"
-
-[[model]]
-id = "ollama:llama3"
-tier = 1
-
-[[model]]
-id = "openai:gpt-4"
-endpoint = "https://api.openai.com/v1"
-place = "cloud"
-window = 8192
-price = [30.0, 60.0]
-"""
-
-
-def write(folder: Path, text: str | bytes) -> Path:
-    path = folder / "oblix.toml"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return path
-
-
-def test_a_full_file(tmp_path: Path) -> None:
-    path = write(tmp_path, FULL)
-    found = load(path)
-    assert found.source == path
-    assert found.policy == "cheapest"
-    assert [model["id"] for model in found.models] == ["ollama:llama3", "openai:gpt-4"]
-    assert found.models[1]["price"] == [30.0, 60.0]
-    assert load(str(path)) == found
-
-
-@pytest.mark.parametrize("text", ["", "# nothing\n", "[route]\n", "model = []\n"])
-def test_a_file_that_says_nothing(tmp_path: Path, text: str) -> None:
-    path = write(tmp_path, text)
-    assert load(path) == Settings(path)
-
-
-def test_where_the_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Named, then `OBLIX_CONFIG`, then the folder, then the user's configuration folder, then none."""
-    for name in ("here", "named", "variable", "config/oblix"):
-        (tmp_path / name).mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    assert load() == Settings()
-    write(tmp_path / "config" / "oblix", '[route]\npolicy = "best"\n')
-    assert load().policy == "best"
-    write(tmp_path / "here", '[route]\npolicy = "cheapest"\n')
-    assert load().policy == "cheapest"
-    monkeypatch.setenv("OBLIX_CONFIG", str(write(tmp_path / "variable", '[route]\npolicy = "fastest"\n')))
-    assert load().policy == "fastest"
-    assert load(write(tmp_path / "named", '[route]\npolicy = "private"\n')).policy == "private"
-
-
-def test_a_file_that_was_named_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for missing in (tmp_path / "gone.toml", tmp_path):
-        with pytest.raises(ConfigurationError, match="does not exist"):
-            load(missing)
-    monkeypatch.setenv("OBLIX_CONFIG", str(tmp_path / "gone.toml"))
-    with pytest.raises(ConfigurationError, match=r"gone\.toml"):
-        load()
-
-
-@pytest.mark.parametrize(
-    ("text", "said", "hint"),
-    [
-        ("[route", "cannot be read", "TOML"),
-        (b"\xff\xfe", "cannot be read", "UTF-8"),
-        ("[rout]\n", "'rout' is no section", "Did you mean 'route'?"),
-        ("zzz = 1\n", "'zzz' is no section", "Known: route, model."),
-        ("[route]\npolcy = 'best'\n", "'polcy' is no key of [route]", "Did you mean 'policy'?"),
-        ("[route]\npolicy = 5\n", "policy", "Known: balanced"),
-        ("[route]\npolicy = 'bset'\n", "policy", "Did you mean 'best'?"),
-        ("route = 'best'\n", "[route]", "[route]"),
-        ("route = ''\n", "[route]", "[route]"),
-        ("model = 'ollama:phi'\n", "[[model]]", "[[model]]"),
-        ("model = 5\n", "[[model]]", "[[model]]"),
-        ("model = ['ollama:phi']\n", "[[model]]", "[[model]]"),
-        ("[model]\nid = 'ollama:phi'\n", "[[model]]", "[[model]]"),
-        ("[[model]]\n", "id None", "provider:name"),
-        ("[[model]]\nid = 5\n", "id 5", "provider:name"),
-        ("[[model]]\nid = 'phi'\n", "id 'phi'", "provider:name"),
-        ("[[model]]\nid = 'ollama:phi'\nteir = 1\n", "'teir' is no key of [[model]]", "Did you mean 'tier'?"),
-        ("[[model]]\nid = 'ollama:phi'\napi_key = 'k'\n", "'api_key' is no key of [[model]]", "Known: id"),
-    ],
-)
-def test_a_file_with_a_mistake(tmp_path: Path, text: str | bytes, said: str, hint: str) -> None:
-    """The error names the file, what is wrong, and what would be right."""
-    path = write(tmp_path, text)
-    with pytest.raises(ConfigurationError) as wrong:
-        load(path)
-    assert str(path) in wrong.value.message
-    assert said in wrong.value.message
-    assert hint in str(wrong.value.hint)
-
-
-def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path, FULL)
-
-    def refuse(*_args: object, **_settings: object) -> str:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "read_text", refuse)
-    with pytest.raises(ConfigurationError, match="Permission denied"):
-        load(path)

@@ -1,0 +1,116 @@
+"""The settings file, `oblix.toml`: models, the policy and rules of one's own, and privacy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from oblix.decision.policy import PRESETS, SWITCHES, WEIGHTS, Policy
+from oblix.decision.policy_table import private_kinds, put_on_top
+from oblix.decision.section import Section, show
+from oblix.errors import known_hint
+from oblix.settings.document import Document, expanded, missing, read
+from oblix.settings.policies import WHAT, file_of, read_policy
+from oblix.settings.rows import parse_model
+from oblix.types.privacy import Mode, Screening
+
+_SECTIONS = ("route", "model", "privacy", "weights", "rule")
+_PRIVACY_KEYS = ("pii", "kinds", "names", "log_prompts")
+_ELSEWHERE = {
+    "policy": "Write it below [route].",
+    **dict.fromkeys(_PRIVACY_KEYS, "Write it below [privacy]."),
+    **dict.fromkeys(WEIGHTS, "It is a weight: write it below [weights]."),
+    **dict.fromkeys(
+        ("like", *SWITCHES), "It is for a policy file: write one, and name it as policy = … below [route]."
+    ),
+}
+_MODES: dict[str, Mode] = {mode.replace("_", "-"): mode for mode in get_args(Mode)}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The values of `oblix.toml`.
+
+    Attributes:
+        source: The file that they come from, `None` when there is none.
+        policy: The one that is named, with the file's own weights and rules on top; `None` where the file says nothing of it.
+        models: One mapping per `[[model]]`: `id`, and optionally `endpoint`, `tier`, `place`, `window`, `price`, `timeouts`, `prefill`.
+        screening: What the detectors look for; `None` where the file says nothing of it.
+        log_prompts: Whether prompts may be kept in the log of decisions, and not only their fingerprints.
+    """
+
+    source: Path | None = None
+    policy: Policy | None = None
+    models: tuple[Mapping[str, Any], ...] = ()
+    screening: Screening | None = None
+    log_prompts: bool = False
+
+
+def load(path: str | Path | None = None) -> Settings:
+    """Read `path`, else `OBLIX_CONFIG`, else `./oblix.toml`, else the one in the user's configuration folder.
+
+    Raises:
+        ConfigurationError: The file that was named is missing, is no TOML, or something in it does not fit; the line is told.
+    """
+    named = path or os.environ.get("OBLIX_CONFIG")
+    if named:
+        return _parse(read(expanded(named), "settings file"))
+    from platformdirs import user_config_path
+
+    for source in (Path("oblix.toml"), user_config_path("oblix", appauthor=False) / "oblix.toml"):
+        if source.is_file():
+            return _parse(read(source, "settings file"))
+    return Settings()
+
+
+def _parse(document: Document) -> Settings:
+    with document.locating():
+        top = Section(document.values)
+        top.expect(_SECTIONS, "section", elsewhere=_ELSEWHERE)
+        models = tuple(parse_model(row) for row in top.sections("model"))
+        privacy = top.section("privacy", '[privacy] on a line, and pii = "keep-local" below it') or Section({})
+        privacy.expect(_PRIVACY_KEYS, "key of [privacy]")
+        screening, log_prompts = _screening(privacy), privacy.switch("log_prompts") or False
+        return Settings(document.source, _policy(document, top), models, screening, log_prompts)
+
+
+def _policy(document: Document, top: Section) -> Policy | None:
+    route = top.section("route", '[route] on a line, and policy = "balanced" below it') or Section({})
+    route.expect(("policy",), "key of [route]")
+    name = route.text("policy", '"balanced"')
+    file = file_of(name) if name is not None else None
+    if file is not None:
+        file = document.source.parent / file
+        if not os.path.exists(file):  # noqa: PTH110  Path.exists raises for a name that is too long
+            message, hint = missing(file, WHAT)
+            raise route.misfit("policy", message, hint=hint)
+    elif name is not None and name not in PRESETS:
+        hint = f"{known_hint(name, PRESETS)} A file is named by its path, which ends in .toml."
+        raise route.misfit("policy", f"{show(name)} is no policy.", hint=hint)
+    found = read_policy(file) if file is not None else PRESETS[name or "balanced"]
+    changed = put_on_top(found, document.values, origin=document.source.name)
+    return None if name is None and changed is found else changed
+
+
+def _screening(privacy: Section) -> Screening | None:
+    pii = privacy.text("pii", '"keep-local"')
+    mode = None if pii is None else pii.replace("_", "-")
+    if mode not in (None, "off", *_MODES):
+        hint = known_hint(str(mode), (*_MODES, "off"))
+        raise privacy.misfit("pii", f"{show(pii)} is no way to treat what is private.", hint=hint)
+    names, kinds = privacy.texts("names", '["Ada Lovelace"]'), _kinds(privacy)
+    if mode is None and not names and kinds is None:
+        return None
+    return Screening(mode=_MODES.get(mode or "", "keep_local"), kinds=kinds, names=names, is_on=mode != "off")
+
+
+def _kinds(privacy: Section) -> frozenset[str] | None:
+    if "kinds" not in privacy.values:
+        return None
+    known = private_kinds()
+    if privacy.values["kinds"] == "all":
+        return frozenset(known)
+    return frozenset(privacy.choices("kinds", known, "kind of private thing", '["email"], or "all"'))
