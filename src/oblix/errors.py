@@ -197,6 +197,7 @@ class AttemptFailed(OblixError):
         window: Tokens that would fit.
         is_void: What it said before it failed is no beginning of an answer: it had not read the whole prompt.
         certainty: What the peer can know of the attempt, where this one differs from others of its kind.
+        is_told_by_peer: The message holds words of the peer's, which may quote the prompt.
     """
 
     code = "OBX-ATTEMPT"
@@ -219,6 +220,7 @@ class AttemptFailed(OblixError):
         self.window: int | None = None
         self.is_void = False
         self.certainty: Certainty | None = None
+        self.is_told_by_peer = False
 
 
 def known_hint(word: str, known: Iterable[str], *, heading: str = "Known", closeness: float = 0.6) -> str:

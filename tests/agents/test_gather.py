@@ -79,8 +79,8 @@ def test_who_hangs_and_clings_to_life_delays_nobody() -> None:
 @pytest.mark.parametrize(
     ("says", "why"),
     [
-        (ZeroDivisionError("slip"), "check() raised ZeroDivisionError: slip"),
-        (ValueError("bad"), "check() raised ValueError: bad"),
+        (ZeroDivisionError("slip"), "check() raised ZeroDivisionError"),
+        (ValueError("bad"), "check() raised ValueError"),
         (lambda: None, "check() returned NoneType, expected a dict or an AgentReport"),
         ("cloud", "check() returned str, expected a dict or an AgentReport"),
         ({}, "check() returned none of the keys proceed, state, target, reason, metrics, lean, stale"),
@@ -105,7 +105,7 @@ def test_a_traceback_of_a_users_slip_is_in_the_log(caplog: pytest.LogCaptureFixt
     run(ask(panel(Witness("odd", ZeroDivisionError("slip")))))
     (record,) = caplog.records
     assert record.exc_info is not None
-    assert record.getMessage() == "agent 'odd' raised in check(); it abstains"
+    assert record.getMessage() == "agent 'odd' raised ZeroDivisionError in check(); it abstains"
 
 
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])

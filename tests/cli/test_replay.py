@@ -49,7 +49,7 @@ def test_what_another_policy_would_have_changed(tmp_path: Path) -> None:
     assert (told.returncode, told.stderr) == (0, "")
     assert told.stdout.startswith("4 decisions read, 4 of them taken again under the policy best: 2 same, 2 changed.\n")
     assert "\non the edge\t75 %\t25 %\tof 4 requests\n" in told.stdout
-    assert "\n2\tollama:phi\topenai:gpt\ttier 1 is below what the prompt asks for (tier 2) (e.g. 01" in told.stdout
+    assert "\n2\tollama:phi\topenai:gpt\ttier 1 is below what the policy asks for (tier 2) (e.g. 01" in told.stdout
     assert "0 private requests have a cloud model in their plan." in told.stdout
     found = json.loads(run(tmp_path, "replay", "--policy", "best", "--json").stdout)
     assert (found["same"], found["changed"], found["privacy_crossings"]) == (2, 2, 0)

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from oblix import InvalidRequest, Message, OblixClient, Policy, PrivacyViolation, Reply, Rule, Screening, When
-from oblix.client.hall import OFF_LOOP
+from oblix import (
+    BaseAgent,
+    ConfigurationError,
+    InvalidRequest,
+    Message,
+    OblixClient,
+    Policy,
+    PrivacyViolation,
+    Reply,
+    Rule,
+    Screening,
+    When,
+)
 from oblix.decision.privacy.scan import LARGEST
+from oblix.decision.privacy.texts import OFF_LOOP
+from oblix.errors import AttemptFailed, FailureKind
+from oblix.models.base import Call
 from oblix.testing import ScriptedModel
 from oblix.testing.clock import run
+from oblix.types.chunk import Chunk, Delta
+from oblix.types.request import Request
 
 from .hooked import client_with, cloud, edge
 
@@ -60,7 +77,7 @@ def test_the_callers_own_names_are_private() -> None:
 
 
 def test_the_caller_may_say_that_nothing_is_private() -> None:
-    reply = ask(two(), PAYMENT, private=False)
+    reply = ask(two(), PAYMENT, public=True)
     assert reply.response == "away"
     assert (reply.decision.privacy.label, reply.decision.privacy.by) == ("public", "caller")
 
@@ -93,7 +110,7 @@ def test_with_nobody_at_home_the_error_says_how_to_send_it() -> None:
         ask(client, PAYMENT)
     assert "1 card number" in str(failed.value)
     assert failed.value.hint is not None
-    assert "private=False" in failed.value.hint
+    assert "public=True" in failed.value.hint
 
 
 @pytest.mark.parametrize("place", ["system", "messages", "tool", "options"])
@@ -126,13 +143,77 @@ def test_a_label_sticks_to_the_conversation_while_the_message_is_in_it() -> None
     assert first.response == "home"
     history = [Message("user", PATIENT), Message("assistant", first.response)]
     assert ask(client, HARD, messages=history).response == "home"
-    assert ask(client, HARD, messages=history, private=False).response == "home"  # labels join upwards
+    assert ask(client, HARD, messages=history, public=True).response == "home"  # labels join upwards
     assert (
         ask(
             client, HARD, messages=[Message("user", "Hello there, my good friend."), Message("assistant", "Hello.")]
         ).response
         == "away"
     )
+
+
+def test_nothing_that_fails_tells_the_prompt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither a server that quotes it, nor an agent whose error holds it: not in the log, the file, nor the next caller's reasons."""
+
+    class Quoting(ScriptedModel):
+        async def stream(self, request: Request, call: Call) -> AsyncGenerator[Chunk]:
+            error = AttemptFailed(
+                FailureKind.SERVER_ERROR, f"ollama:bad answered HTTP 500: cannot render {request.prompt!r}"
+            )
+            error.is_told_by_peer = True
+            raise error
+            yield Delta("")
+
+    class Clumsy(BaseAgent):
+        async def check(self, **kwargs: Any) -> dict[str, Any]:
+            return {"proceed": bool(int(kwargs["prompt"]))}
+
+    client = client_with(Quoting("ollama:bad"), edge("home", "home", name="ollama:good"), store=tmp_path / "oblix.db")
+    client.hook_agent(Clumsy("clumsy"))
+
+    async def main() -> tuple[Reply, Reply]:
+        replies = (await client.execute(PATIENT, private=True), await client.execute("hi"))
+        await client.shutdown()
+        return replies
+
+    first, second = run(main())
+    assert first.response == "home"
+    assert "ollama:bad answered HTTP 500: cannot render" in (first.attempts[0].why or "")
+    told = [repr(first.attempts), second.why(), *(each.read_bytes().decode("latin-1") for each in tmp_path.iterdir())]
+    told += [
+        record.getMessage() + str(record.exc_text) for record in caplog.records if "'hi'" not in str(record.exc_text)
+    ]
+    assert not any("broken leg" in each for each in told)
+    assert any(
+        record.getMessage() == "agent 'clumsy' raised ValueError in check(); it abstains" for record in caplog.records
+    )
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    client = two()
+    for wrong in (None, Screening(kinds=frozenset({"emial"})), Screening(names="Ada"), Screening(mode="off")):  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequest):
+            client.screening = wrong  # type: ignore[assignment]
+    client.screening = Screening(names=["Project Falcon"], kinds={"card"})  # type: ignore[arg-type]
+    assert ask(client, f"{HARD} It is for project falcon.").response == "home"
+    with pytest.raises(InvalidRequest, match="'privat'"):
+        ask(client, messages=[{"role": "user", "content": "x", "privat": True}])
+    with pytest.raises(InvalidRequest, match="private and public"):
+        ask(client, HARD, private=True, public=True)
+    with pytest.raises(ConfigurationError, match="20"):
+        client.policy = Policy("heavy", edge=1000.0)
+    with pytest.raises(ConfigurationError, match="neither a place nor a model"):
+        client.policy = Policy("typo", rules=(Rule("x", to=("clowd",)),))
+
+
+def test_a_policy_set_later_keeps_the_rules_of_the_settings_file(tmp_path: Path) -> None:
+    file = tmp_path / "oblix.toml"
+    file.write_text('[[rule]]\nname = "all"\nprivate = true\n')
+    client = OblixClient(config_path=file, store=":memory:")
+    client.hook(edge("home"))
+    client.hook(cloud("away"))
+    client.policy = "best"
+    assert ask(client, HARD).response == "home"
 
 
 def test_a_rule_of_the_policy_makes_a_request_private() -> None:

@@ -77,6 +77,12 @@ def ranks(facts: Facts, decision: Decision, place: Place) -> dict[str, int]:
     return {model_id: rank for rank, model_id in enumerate(decision.plan) if known[model_id] == place}
 
 
+def lead(decision: Decision, model_id: str, other: str) -> float:
+    """By how many points a model of the plan is ahead of another."""
+    scores = {each.model_id: each.score or 0.0 for each in decision.candidates}
+    return scores[model_id] - scores[other]
+
+
 def held(facts: Facts, decision: Decision) -> Place | None:
     """The place of the conversation, if who answered last may answer again."""
     before = facts.before

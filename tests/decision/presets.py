@@ -30,12 +30,12 @@ A score is a sum, and the highest is tried first: only the proportions of the we
 - `shortfall`: the lowest tier where the prompt asks for the highest; a tier between loses its share.
 - `overshoot`: the highest tier where the lowest would do.
 - `edge`: being at home, all else equal.
-- `speed`: the slowest candidate; the others lose their share of its predicted seconds.
-- `price`: the dearest candidate, or one without a known price; the others lose their share of its cost.
+- `speed`: each factor of ten in predicted seconds, above a tenth of a second.
+- `price`: each factor of ten in expected cost, above a thousandth of a cent; an unknown price counts as ten cents.
 - `stay`: the model that gave the conversation's last answer gains it.
 
-Above all of them stand, in this order: a network that seems down (the cloud comes last), a model asked for by name, a rule of the policy,
-and a failure a moment ago.
+Above all of them stand, in this order: a network that seems down (the cloud comes last), a model asked for by name, a failure a moment ago,
+and a rule of the policy.
 Of two with one score the one hooked first is tried first.
 That a critical machine with a good network goes to the cloud, and a poor network with a free machine stays at home, holds in `balanced`.
 `offline_first`, `private` and `cheapest` are named for something that goes before the first half of it, `best` and `fastest` for something

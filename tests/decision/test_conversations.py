@@ -78,8 +78,8 @@ def test_a_sensor_that_flips_never_takes_a_conversation_to_and_fro(
 @often
 @given(worlds(), st.sampled_from(["edge", "cloud"]))
 def test_a_full_vote_moves_a_conversation(facts: Facts, towards: Place) -> None:
-    """Where nothing else speaks against it: healthy models, tiers by hooking."""
-    models = tuple(replace(each, spec=replace(each.spec, tier=None)) for each in facts.models)
+    """Where nothing else speaks against it: healthy models of the usual pace, tiers by hooking."""
+    models = tuple(replace(each, spec=replace(each.spec, tier=None), pace=None, busy=0) for each in facts.models)
     facts = harmless(replace(facts, models=models))
     start = next((each.spec.id for each in facts.models if each.spec.place != towards), None)
     assume(start is not None and any(each.spec.place == towards for each in facts.models))

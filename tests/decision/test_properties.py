@@ -26,8 +26,10 @@ from .drawn import (
     reports,
     worlds,
 )
-from .oracle import asking, changing, first, harmless, may_answer, places, ranks, slowed
+from .oracle import asking, changing, first, harmless, lead, may_answer, places, ranks, slowed
 from .world import DISCONNECTED, PRIVATE, with_report
+
+ROUNDED = 1e-5  # scores are rounded
 
 # --- the same facts, the same decision ---
 
@@ -168,9 +170,14 @@ def test_a_cost_limit_is_kept_and_a_higher_one_never_costs_a_model(
 
 
 def assert_no_worse(worse: Facts, better: Facts, policy: Policy, place: Place) -> None:
-    before, after = (ranks(each, decide(each, policy), place) for each in (worse, better))
-    assert before.keys() == after.keys()
-    assert all(after[model_id] <= rank for model_id, rank in before.items())
+    """No model of the place loses a rank, nor a point on any model of the other place."""
+    before, after = decide(worse, policy), decide(better, policy)
+    old, new = ranks(worse, before, place), ranks(better, after, place)
+    assert old.keys() == new.keys()
+    assert all(new[model_id] <= rank for model_id, rank in old.items())
+    for mine in old:
+        for other in set(before.plan) - set(old):
+            assert lead(after, mine, other) >= lead(before, mine, other) - ROUNDED
 
 
 @often
@@ -219,11 +226,13 @@ def test_a_network_that_is_down_puts_the_cloud_last_and_keeps_it(facts: Facts, p
 
 
 def assert_no_better(facts: Facts, worse: Facts, policy: Policy, model_id: str) -> None:
-    """It may leave the plan, or keep its rank, or lose it."""
-    before, after = decide(facts, policy).plan, decide(worse, policy).plan
-    if model_id in after:
-        assert model_id in before
-        assert after.index(model_id) >= before.index(model_id)
+    """It may leave the plan; it gains neither a rank nor a point on any other."""
+    before, after = decide(facts, policy), decide(worse, policy)
+    if model_id in after.plan:
+        assert model_id in before.plan
+        assert after.plan.index(model_id) >= before.plan.index(model_id)
+        for other in before.plan:
+            assert lead(after, model_id, other) <= lead(before, model_id, other) + ROUNDED
 
 
 RATES = ("input_per_mtok", "output_per_mtok", "cached_input_per_mtok")

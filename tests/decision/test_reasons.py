@@ -44,7 +44,14 @@ def what_is_so(text: str, facts: Facts, decision: Decision, rule: Rule | None) -
     chosen, at = decision.candidates[0], held(facts, decision)
     behind = [each for each in facts.models if each.spec.id in decision.plan[1:]]
     told = [report for name, report in facts.reports.items() if text == f"{name}: {report.reason or report.state}"]
+    second = decision.candidates[1] if behind else chosen
+    takes, other = chosen.estimated_seconds or 0.0, second.estimated_seconds or 0.0
+    costs = [each.estimated_cost_usd for each in (chosen, second)]
     return {
+        "speed": takes < other or f"{takes:.1f} s against {other:.1f} s" in text,
+        "price": None in costs or (costs[0] or 0.0) < (costs[1] or 0.0),
+        "edge": chosen.place == "edge",
+        "tier": f"tier {chosen.tier} of " in text,
         "vote": any(counted(report, at) == chosen.place for report in told),
         "rule": rule is not None and bool(rule.use or {chosen.model_id, chosen.place} & {*rule.to, *rule.only}),
         "private": decision.privacy.stays_home,

@@ -55,7 +55,7 @@ def test_transitions_are_counted_by_reason_with_an_example() -> None:
     past = [replace(each, id=f"01{number}") for number, each in enumerate((cheap, hard, cheap, cheap))]
     report = replay(case(each, BALANCED, BEST) for each in past)
     assert (report.same, report.changed) == (1, 3)
-    below = Reason("tier", "tier 1 is below what the prompt asks for (tier 2)")
+    below = Reason("tier", "tier 1 is below what the policy asks for (tier 2)")
     assert report.transitions() == [Transition("ollama:llama2", "openai:gpt-4o-mini", below, 3, "010")]
     assert (report.edge.old, report.edge.new, report.edge.count) == (3, 0, 4)
 

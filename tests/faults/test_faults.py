@@ -248,6 +248,7 @@ CAUGHT: list[tuple[str, Callable[[pytest.MonkeyPatch], None], Callable[[Ask], bo
 ]
 
 
+@pytest.mark.another_mind
 @pytest.mark.parametrize(("breach", "lie", "fits"), CAUGHT, ids=[f"{row[1].__name__}-{row[0]}" for row in CAUGHT])
 def test_a_client_that_lies_is_caught(
     breach: str, lie: Callable[[pytest.MonkeyPatch], None], fits: Callable[[Ask], bool]

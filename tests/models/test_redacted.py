@@ -14,7 +14,7 @@ from oblix.execution.attempt import Try
 from oblix.execution.hands import Hands
 from oblix.execution.journey import Journey
 from oblix.models.base import Call, Loadable
-from oblix.models.redacted import redacting
+from oblix.models.redacted import Redaction, redacting
 from oblix.models.transport import Transport
 from oblix.testing import ScriptedModel
 from oblix.testing import run as simulate
@@ -97,7 +97,9 @@ def hear(
 
     async def main() -> Heard:
         async with Upstream(*scripts) as upstream, lanes() as transport:
-            model = redacting(model_of(wire, spec_of(wire, upstream.url, place="cloud", **facts), transport), scan)
+            model = redacting(
+                model_of(wire, spec_of(wire, upstream.url, place="cloud", **facts), transport), Redaction(scan)
+            )
             heard = await gather(model, request or ask(PROMPT), said)
             heard.asked, heard.received = upstream.requests, upstream.received
             return heard
@@ -230,7 +232,7 @@ def test_a_second_attempt_uses_the_same_placeholders() -> None:
 
     async def main() -> None:
         async with Upstream(openai(["<EMAIL_1>"])) as upstream, lanes() as transport:
-            model = redacting(model_of("openai", spec_of("openai", upstream.url), transport), scan)
+            model = redacting(model_of("openai", spec_of("openai", upstream.url), transport), Redaction(scan))
             request = ask(PROMPT)
             assert (await gather(model, request)).text == ADA
             assert (await gather(model, request)).text == ADA
@@ -249,7 +251,7 @@ def test_no_fault_brings_an_original_out(wire: Wire, kind: str) -> None:
         async with FaultServer() as server, lanes() as transport:
             cloud = server.upstream("cloud", wire=wire)
             cloud.play("REQ-00001", Fault(kind, "mid_stream"))
-            model = redacting(model_of(wire, spec_of(wire, cloud.root), transport), find)
+            model = redacting(model_of(wire, spec_of(wire, cloud.root), transport), Redaction(find))
             for marker in ("REQ-00001", "REQ-00002"):
                 heard = await gather(model, ask(f"{PROMPT} {marker}"))
                 assert (heard.failure is None) is (marker == "REQ-00002")
@@ -264,7 +266,7 @@ def test_an_attempt_through_the_hands() -> None:
 
     async def main() -> None:
         async with Upstream(openai(list(SAID))) as upstream, lanes() as transport:
-            model = redacting(model_of("openai", spec_of("openai", upstream.url), transport), find)
+            model = redacting(model_of("openai", spec_of("openai", upstream.url), transport), Redaction(find))
             attempt = Try(model, Journey(ask(PROMPT)), Hands())
             chunks = [piece async for piece in attempt.chunks()]
             assert "".join(attempt.pieces) == READ
@@ -279,7 +281,7 @@ def test_leaving_early_frees_the_model() -> None:
 
     async def main() -> None:
         async with Upstream(openai(["Dear ", *["on and "] * 1000])) as upstream, lanes() as transport:
-            model = redacting(model_of("openai", spec_of("openai", upstream.url), transport), find)
+            model = redacting(model_of("openai", spec_of("openai", upstream.url), transport), Redaction(find))
             stream = model.stream(ask(PROMPT), Call(_Phases()))
             assert await anext(stream) == Delta("Dear ")
             await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
@@ -297,7 +299,7 @@ def test_a_model_is_loadable_if_it_was_before() -> None:
     """Such as one that an Ollama server runs in its cloud."""
 
     async def main() -> None:
-        cold = redacting(ScriptedModel("ollama:x", "<EMAIL_1>", place="cloud", load_seconds=2.0), find)
+        cold = redacting(ScriptedModel("ollama:x", "<EMAIL_1>", place="cloud", load_seconds=2.0), Redaction(find))
         assert isinstance(cold, Loadable)
         assert cold.state().loaded is False
         await cold.load(ask(PROMPT))
@@ -306,4 +308,4 @@ def test_a_model_is_loadable_if_it_was_before() -> None:
 
     simulate(main())
     ready = model_of("openai", spec_of("openai", "http://127.0.0.1:9"), Transport())
-    assert not isinstance(redacting(ready, find), Loadable)
+    assert not isinstance(redacting(ready, Redaction(find)), Loadable)

@@ -49,7 +49,8 @@ ALL = (
     Example("basic", r"^(\w+:\S+): ", who([LLAMA2], [LLAMA2], [GPT35]), r"^- connectivity_monitor: \w+ \(.+\)$"),
     Example("tiers", r"^(\w+:\S+): ", who([PHI], [PHI], [GPT35]), r"^0\.\d\d  \w+:\S+  ←  Compare"),
     Example("offline_first", r"^(?:\[offline\] )?(\w+:\S+): ", who([LLAMA2], [LLAMA2], [GPT35])),
-    Example("fast", r"^(\w+:\S+): first token", who([PHI], [PHI], [GPT35]), r"first token after \d+\.\d\d s"),
+    # Before a model has answered, a cloud is taken to be quicker than a laptop: the one at home answers where there is no other.
+    Example("fast", r"^(\w+:\S+): first token", who([GPT35], [PHI], [GPT35]), r"first token after \d+\.\d\d s"),
     Example(
         "budget",
         r"^(\w+:\S+)  ←  ",
@@ -71,7 +72,7 @@ def try_example(example: Example, condition: Condition, world: World) -> tuple[R
             cwd=Path(home),
         )
     problems = example.problems(ran, condition)
-    if world.ollama_was_killed() != (condition is Condition.KILLED):
+    if world.ollama_was_killed() != (condition is Condition.KILLED and example.name != "fast"):
         problems.append("the Ollama server was killed where it should not be, or lived where it should be killed")
     world.network.plug_link()
     return ran, problems

@@ -172,7 +172,7 @@ MISTAKES = [
     ("false", "'no'", 4, "'bridges_to_cloud' is 'no', not true or false.", "bridges_to_cloud = true"),
     ('"office"', "5", 2, "'name' is 5, not a line of text.", "name = "),
     ('"office"', '"""of\nfice"""', 2, "'name' is 'of\\nfice', not a line of text.", "name = "),
-    ("price = 2", "price = -1", 7, "'price' is -1, not a number from 0 to 1000.", "price = 2.0"),
+    ("price = 2", "price = -1", 7, "'price' is -1, not a number from 0 to 20.", "price = 2.0"),
     ("price = 2", "price = 1001.0", 7, "'price' is 1001.0", "price = 2.0"),
     ("price = 2", "price = nan", 7, "'price' is nan", "price = 2.0"),
     ("price = 2", "price = inf", 7, "'price' is inf", "price = 2.0"),

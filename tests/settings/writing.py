@@ -65,7 +65,7 @@ WISHES: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.fixed_dictionaries({"use": st.sampled_from(list(PRESETS))}),
     st.fixed_dictionaries({"refuse": TEXTS}),
 )
-NUMBERS = st.floats(0, 1000) | st.integers(0, 1000)
+NUMBERS = st.floats(0, 20) | st.integers(0, 20)
 RULES = st.builds(lambda name, when, wish: Rule(name, when, **wish), TEXTS, whens(), WISHES)
 
 

@@ -132,8 +132,11 @@ async def _check(agent: BaseAgent, deadline: float, context: dict[str, Any]) -> 
     try:
         found = await steps
     except Exception as error:  # noqa: BLE001  the door to users' code
-        _log.exception("agent %r raised in check(); it abstains", agent.name)
-        return _abstain(agent, f"check() raised {type(error).__name__}: {error}")
+        # It was given the prompt, and its error may hold it: the record gets the kind of the error only, and of a private request so does
+        # the log.
+        private = getattr(context.get("request"), "is_private", False)
+        _log.error("agent %r raised %s in check(); it abstains", agent.name, type(error).__name__, exc_info=not private)
+        return _abstain(agent, f"check() raised {type(error).__name__}")
     finally:
         if steps.longest > 1.5 * deadline:
             _log.warning(

@@ -24,12 +24,7 @@ async def hook_what_is_here(client: OblixClient, wanted: str | None) -> None:
     from oblix.types.ids import split_model_id
 
     settings = load()
-    if settings.policy is not None:
-        client.policy = settings.policy
-    if settings.screening is not None:
-        client.screening = settings.screening
-    for row in settings.models:
-        client.hook_settings(row)
+    client.settle(settings)
     if not settings.models:
         for name in (await ollama_models())[:1]:
             await client.hook_model("ollama", name)

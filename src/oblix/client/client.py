@@ -20,10 +20,12 @@ from oblix.client.hall import Hall, Thought, loop_time
 from oblix.client.hooks import build, canonical
 from oblix.client.lifeline import Lifeline, show_errors_briefly
 from oblix.client.record import Recorder
+from oblix.client.screening import checked
 from oblix.client.stream import Stream
 from oblix.client.surroundings import connectivity_metrics, resource_metrics
 from oblix.client.wishes import Wishes, parse
 from oblix.decision.policy import Policy
+from oblix.decision.policy_table import checked_policy
 from oblix.errors import InvalidRequest, OblixError
 from oblix.models.base import Model
 from oblix.settings import Settings, find_policy, load
@@ -64,26 +66,36 @@ class OblixClient:
     ) -> None:
         self.host = host
         self.port = port
-        settings = load(config_path) if config_path is not None else Settings()
-        chosen = _policy(policy)
-        if settings.policy is not None:
-            chosen = settings.policy if policy == "balanced" else chosen.with_rules_of(settings.policy)
-        self._hall = Hall(chosen, Recorder(store, keep_prompts=settings.log_prompts))
-        self.screening = settings.screening or Screening()
+        self._settled: Policy | None = None  # its rules stay, whatever weights are asked for
+        self._hall = Hall(self._chosen(policy), Recorder(store))
         self._lifeline = Lifeline(self._close, self._hall.abandon)
         weakref.finalize(self, self._hall.transport.abandon)
         show_errors_briefly()
+        if config_path is not None:
+            self._settle(load(config_path), is_named=policy != "balanced")
+
+    def settle(self, settings: Settings) -> None:
+        """Take over what a settings file says: its policy, what the detectors look for, whether prompts are kept; and hook its models."""
+        self._settle(settings, is_named=False)
+
+    def _settle(self, settings: Settings, *, is_named: bool) -> None:
+        if settings.policy is not None:
+            self._settled = settings.policy
+            self.policy = self._hall.policy if is_named else settings.policy
+        if settings.screening is not None:
+            self.screening = settings.screening
+        self._hall.recorder.keeps_prompts = settings.log_prompts
         for row in settings.models:
             self.hook_settings(row)
 
     @property
     def policy(self) -> Policy:
-        """The policy of requests that name none; may be set."""
+        """The policy of requests that name none; may be set. One without rules keeps those of the settings file."""
         return self._hall.policy
 
     @policy.setter
     def policy(self, policy: str | Policy) -> None:
-        self._hall.policy = _policy(policy)
+        self._hall.policy = self._chosen(policy)
 
     @property
     def screening(self) -> Screening:
@@ -92,7 +104,7 @@ class OblixClient:
 
     @screening.setter
     def screening(self, screening: Screening) -> None:
-        self._hall.screening = screening
+        self._hall.screening = checked(screening)
 
     # --- hooking ---
 
@@ -288,6 +300,8 @@ class OblixClient:
         """Why a request ran where it did, in plain words, and what would have changed that; of the latest one by default."""
         from oblix.storage.history import tell
 
+        if not isinstance(decision_id, str):
+            raise InvalidRequest(f"{decision_id!r} is no id of a decision.", hint="Pass reply.request_id, or 'last'.")
         await self._tie()
         found = await self._hall.recorder.look_up(decision_id)
         if found is None:
@@ -327,6 +341,12 @@ class OblixClient:
         if wanted not in self._hall.models and not fallback:
             raise refusals.unknown_model(model_id, tuple(self._hall.models))
         return wanted
+
+    def _chosen(self, policy: str | Policy) -> Policy:
+        if not isinstance(policy, str | Policy):
+            raise InvalidRequest(f"{policy!r} is no policy.", hint="Name a preset or a file, or pass oblix.Policy(…).")
+        found = checked_policy(policy) if isinstance(policy, Policy) else find_policy(policy)
+        return found if self._settled is None else found.with_rules_of(self._settled)
 
     async def _close(self) -> None:
         # A method of the client, so that what waits for the loop's end keeps the client: dropped earlier, it would clean up in a task
@@ -385,7 +405,3 @@ class OblixClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.shutdown()
-
-
-def _policy(policy: str | Policy) -> Policy:
-    return policy if isinstance(policy, Policy) else find_policy(policy)

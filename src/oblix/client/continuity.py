@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from oblix.decision.facts import Turn
-from oblix.types.messages import Message
-from oblix.types.request import Request
+from oblix.types.messages import Message, Role
 
 CONVERSATIONS = 4096  # the oldest is forgotten; that costs a conversation its preference, and no more
 # Fingerprints of private messages. The oldest is forgotten here as well, some ten thousand private messages later.
 PRIVATE_MESSAGES = 65_536
+# Characters from which a text is known wherever it stands; a shorter one ("yes", "Paris") is the same only behind the same message. Answers
+# are longer where they say little ("Hello! How can I assist you today?").
+TELLING = {"user": 20, "tool": 20, "assistant": 80}
 V = TypeVar("V")
-TELLING = (
-    20  # characters; a shorter text ("yes", "Paris") is the same message only where all before it is the same, too
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,14 @@ class _Last:
     model_id: str
     tokens: int
     at: float
+
+
+class Mark(NamedTuple):
+    """What stands for one message."""
+
+    role: Role
+    length: int
+    digest: bytes
 
 
 class Continuity:
@@ -40,68 +48,87 @@ class Continuity:
         self._last: OrderedDict[bytes, _Last] = OrderedDict()
         self._private: OrderedDict[bytes, None] = OrderedDict()
 
-    def before(self, request: Request, now: float) -> Turn | None:
+    def marks(self, messages: Iterable[Message]) -> list[Mark]:
+        """What stands for each message, in their order: hashed once, and handed to all that follows."""
+        marks = []
+        for message in messages:
+            said = _said(message)
+            marks.append(Mark(message.role, len(said), self._digest(said.encode("utf-8", "surrogatepass"))))
+        return marks
+
+    def before(self, marks: Sequence[Mark], session_id: str | None, now: float) -> Turn | None:
         """The turn before this one, `None` where the conversation begins or is not known."""
-        last = self._last.get(self._session(request)) if request.session_id is not None else None
-        if last is None and (begun := _begun(request.messages)):
-            last = self._last.get(self._prefixes(begun)[-1])
-        return None if last is None else Turn(last.model_id, last.tokens, round(now - last.at, 3))
+        tokens, last = 0, None
+        if begun := _begun(marks):
+            last = self._last.get(self._turns(begun))
+            tokens = 0 if last is None else last.tokens
+        if last is None and session_id is not None:
+            last = self._last.get(self._session(session_id))
+        return None if last is None else Turn(last.model_id, tokens, round(now - last.at, 3))
 
-    def taint(self, request: Request, answer: str | None = None) -> None:
-        """Remember what was said in private: the request when it is asked, whatever becomes of it, and its answer."""
-        messages = request.messages if answer is None else (*request.messages, Message("assistant", answer))
-        for message, prefix in zip(messages, self._prefixes(messages), strict=True):
-            for sign in self._signs(message, prefix):
-                _keep(self._private, sign, None, PRIVATE_MESSAGES)
-
-    def answered(self, request: Request, answer: str, *, model_id: str, tokens: int, now: float) -> None:
+    def answered(
+        self, marks: Sequence[Mark], session_id: str | None, *, model_id: str, tokens: int, now: float
+    ) -> None:
         """A turn is over.
 
         Args:
-            tokens: Of the whole conversation with the answer.
+            marks: Of the whole conversation with the answer.
+            tokens: Of the same.
         """
         last = _Last(model_id, tokens, now)
-        _keep(self._last, self._prefixes((*request.messages, Message("assistant", answer)))[-1], last, CONVERSATIONS)
-        if request.session_id is not None:
-            _keep(self._last, self._session(request), last, CONVERSATIONS)
+        _keep(self._last, self._turns(marks), last, CONVERSATIONS)
+        if session_id is not None:
+            _keep(self._last, self._session(session_id), last, CONVERSATIONS)
 
-    def is_tainted(self, request: Request) -> bool:
+    def taint(self, marks: Iterable[Mark]) -> None:
+        """Remember what was said in private: the request when it is asked, whatever becomes of it, and then its answer."""
+        for signs in self._signs(marks):
+            for sign in signs:
+                _keep(self._private, sign, None, PRIVATE_MESSAGES)
+
+    def is_tainted(self, marks: Sequence[Mark]) -> bool:
         """Whether its context holds a message of a private request, or the answer to one. The newest message is the caller's to label."""
-        context = request.messages[:-1]
-        if not self._private or not context:
+        if not self._private:
             return False
-        return any(
-            sign in self._private
-            for message, prefix in zip(context, self._prefixes(context), strict=True)
-            for sign in self._signs(message, prefix)
-        )
+        return any(sign in self._private for signs in self._signs(marks[:-1]) for sign in signs)
 
-    def _signs(self, message: Message, prefix: bytes) -> tuple[bytes, ...]:
-        """A system prompt is shared by many conversations, and makes none of them private."""
-        if message.role == "system":
-            return ()
-        return (prefix, self._digest(message.text)) if len(message.text) >= TELLING else (prefix,)
+    def _signs(self, marks: Iterable[Mark]) -> Iterator[tuple[bytes, ...]]:
+        """What each message is known by: behind the one before it, and where it is long enough by itself.
 
-    def _prefixes(self, messages: tuple[Message, ...]) -> list[bytes]:
-        """For each message what stands for it and all before it."""
-        running, found = blake2b(digest_size=16, key=self._key), []
-        for message in messages:
-            running.update(f"{message.role}\x00{message.text}\x01".encode("utf-8", "surrogatepass"))
-            found.append(running.copy().digest())
-        return found
+        A system prompt is shared by many conversations, and may hold a clock: it makes none of them private, and is no part of what a
+        message is known by.
+        """
+        before = b""
+        for role, length, digest in marks:
+            if role == "system":
+                continue
+            in_its_place = self._digest(b"place" + before + digest)
+            yield (in_its_place, digest) if length >= TELLING[role] else (in_its_place,)
+            before = digest
 
-    def _session(self, request: Request) -> bytes:
-        return self._digest(f"session\x00{request.session_id}")
+    def _turns(self, marks: Iterable[Mark]) -> bytes:
+        return self._digest(b"turns" + b"".join([mark.role.encode() + mark.digest for mark in marks]))
 
-    def _digest(self, text: str) -> bytes:
-        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._key).digest()
+    def _session(self, session_id: str) -> bytes:
+        return self._digest(b"session" + session_id.encode("utf-8", "surrogatepass"))
+
+    def _digest(self, data: bytes) -> bytes:
+        return blake2b(data, digest_size=16, key=self._key).digest()
 
 
-def _begun(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+def _said(message: Message) -> str:
+    """All that a message says; programs strip answers before they send them back."""
+    text = message.text.strip()
+    if not message.tool_calls:
+        return text
+    return text + "".join(f"\x02{call.name}\x02{call.arguments}" for call in message.tool_calls)
+
+
+def _begun(marks: Sequence[Mark]) -> Sequence[Mark]:
     """The conversation up to its last answer, empty where there is none."""
-    for position in range(len(messages) - 1, 0, -1):
-        if messages[position].role == "assistant":
-            return messages[: position + 1]
+    for position in range(len(marks) - 1, 0, -1):
+        if marks[position].role == "assistant":
+            return marks[: position + 1]
     return ()
 
 

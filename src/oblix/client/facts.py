@@ -22,6 +22,8 @@ ANSWER = (
     300  # tokens that we expect of an answer whose length the caller left open; the mean of chat answers lies there
 )
 
+SPACELESS = "\u2e80"  # from here on Unicode has the scripts of East Asia
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -79,8 +81,8 @@ def _of(model: Model, hands: Hands, prices: PriceBook, clock: float, fingerprint
 
 
 def _said(prompt: str, phrases: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the phrases that occur in the prompt, as whole words."""
-    text = prompt.lower()
+    """Those of the phrases that occur in the prompt, as whole words, wherever its lines break."""
+    text = " ".join(prompt.lower().split())
     return tuple(phrase for phrase in phrases if phrase in text and _stands_alone(phrase, text))
 
 
@@ -88,12 +90,16 @@ def _stands_alone(phrase: str, text: str) -> bool:
     at = text.find(phrase)
     while at >= 0:
         end = at + len(phrase)
-        before = at == 0 or not (text[at - 1].isalnum() and phrase[0].isalnum())
-        after = end == len(text) or not (text[end].isalnum() and phrase[-1].isalnum())
-        if before and after:
+        before = at == 0 or not _is_one_word(text[at - 1], phrase[0])
+        if before and (end == len(text) or not _is_one_word(phrase[-1], text[end])):
             return True
         at = text.find(phrase, at + 1)
     return False
+
+
+def _is_one_word(left: str, right: str) -> bool:
+    """Whether two characters belong together; scripts that set no spaces say nothing of that."""
+    return left.isalnum() and right.isalnum() and max(left, right) < SPACELESS
 
 
 def known_spec(model: Model, prices: PriceBook) -> ModelSpec:

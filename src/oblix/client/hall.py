@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from oblix.agents.gather import Panel
 from oblix.client import figures, refusals
-from oblix.client.continuity import Continuity
+from oblix.client.continuity import Continuity, Mark
 from oblix.client.facts import Moment, assemble, known_spec
 from oblix.client.record import Recorder
 from oblix.client.screening import finder, label, sealed
@@ -20,7 +20,9 @@ from oblix.client.surroundings import ClientSurroundings
 from oblix.decision.decide import decide
 from oblix.decision.facts import Facts
 from oblix.decision.policy import Policy
+from oblix.decision.privacy.texts import is_long
 from oblix.decision.tokens import estimate
+from oblix.decision.world import always_private
 from oblix.errors import AttemptFailed, OblixError
 from oblix.execution.hands import Hands
 from oblix.execution.journey import Journey
@@ -35,6 +37,7 @@ from oblix.settings import file_of, find_policy
 from oblix.types.attempt import Attempt
 from oblix.types.chunk import Delta, Reset
 from oblix.types.decision import Decision
+from oblix.types.messages import Message
 from oblix.types.privacy import Privacy, Screening
 from oblix.types.reply import Reply
 from oblix.types.request import Request
@@ -44,9 +47,6 @@ from oblix.types.spec import ModelSpec, Price
 # policy's weight of the price is DECISIVE, above what chooses within a tier.
 PRICE_WAIT = 1.0
 DECISIVE = 1.0
-# Characters from which a request is scanned on a thread. The densest of real texts (a list of customers) take 0.25 µs a character, hostile
-# ones seven times as long: below this the loop stands still for 4 ms, at worst for 30.
-OFF_LOOP = 16_000
 BUDGET_WAIT = 5.0  # seconds, where a cost limit makes the prices part of the decision
 
 
@@ -57,6 +57,8 @@ class Thought(NamedTuple):
     facts: Facts
     policy: Policy
     request: Request
+    screening: Screening
+    marks: list[Mark]
 
 
 @dataclass(slots=True)
@@ -110,14 +112,18 @@ class Hall:
             await self._wait_for_prices(BUDGET_WAIT)
         elif unhurried or policy.price >= DECISIVE:
             await self._wait_for_prices(PRICE_WAIT)
-        privacy = await self._label(request)
-        request = sealed(request, privacy)
+        screening, marks = self.screening, self.continuity.marks(request.messages)
+        privacy = await self._label(request, screening, policy, is_tainted=self.continuity.is_tainted(marks))
+        # For the agents as well; the facts hold what was found, so that another policy can judge it anew.
+        request = sealed(request, always_private(privacy, policy.name) if policy.always_private else privacy)
         reports = await self.panel.ask(prompt=request.prompt, request=request, session_id=request.session_id)
         now = loop_time()
-        moment = Moment(self.wall(), now, policy, privacy, reports, self.continuity.before(request, now))
+        moment = Moment(
+            self.wall(), now, policy, privacy, reports, self.continuity.before(marks, request.session_id, now)
+        )
         facts = assemble(request, self.models.values(), self.hands, self.prices, moment)
         decision = decide(facts, policy)
-        return Thought(decision, facts, policy, sealed(request, decision.privacy))
+        return Thought(decision, facts, policy, sealed(request, decision.privacy), screening, marks)
 
     async def _get_ready(self) -> None:
         """What the first request of a client waits for."""
@@ -131,10 +137,9 @@ class Hall:
         if not self.prices.is_settled():
             await asyncio.to_thread(self.prices.wait, seconds)
 
-    async def _label(self, request: Request) -> Privacy:
-        work = partial(label, request, self.screening, is_tainted=self.continuity.is_tainted(request))
-        size = sum(len(message.content) for message in request.messages if isinstance(message.content, str))
-        return work() if size < OFF_LOOP else await asyncio.to_thread(work)
+    async def _label(self, request: Request, screening: Screening, policy: Policy, *, is_tainted: bool) -> Privacy:
+        work = partial(label, request, screening, is_tainted=is_tainted, always_scan=policy.listens_for_findings)
+        return await asyncio.to_thread(work) if is_long(request) else work()
 
     async def _wished_policy(self, name: str) -> Policy:
         """The policy that a request names. What has no rules of its own brings other weights, and keeps the client's rules."""
@@ -146,7 +151,7 @@ class Hall:
         thought = await self.think(request)
         told.append(thought)
         if thought.decision.privacy.sticks:
-            self.continuity.taint(request)
+            self.continuity.taint(thought.marks)
         await self.recorder.decided(thought.decision, thought.facts, thought.policy, request)
         return thought
 
@@ -177,7 +182,7 @@ class Hall:
                         yield chunk
             if journey.end is None:
                 raise refusals.all_failed(decision, journey.attempts, self.models)
-            reply = await self._reply(journey.request, decision, journey, asked_at)
+            reply = await self._reply(thought, journey, asked_at)
             metrics = reply.metrics
         except OblixError as error:
             failure = error
@@ -206,10 +211,10 @@ class Hall:
             raise refusals.no_route(decision, thought.facts)
         models = [self.models[model_id] for model_id in decision.plan]
         if decision.privacy.is_redacted:
-            from oblix.models.redacted import redacting
+            from oblix.models.redacted import Redaction, redacting
 
-            find = finder(self.screening)
-            models = [model if model.spec.is_edge else redacting(model, find) for model in models]
+            redaction = Redaction(finder(thought.screening))
+            models = [model if model.spec.is_edge else redacting(model, redaction) for model in models]
         return Walk(models, journey, self.hands, on_break=on_break)
 
     def _prepare(self, journey: Journey, thought: Thought) -> None:
@@ -232,7 +237,8 @@ class Hall:
         self.recorder.ended(decision, journey.attempts, at=self.wall(), metrics=metrics, error=error)
         journey.on(Event.SETTLE)
 
-    async def _reply(self, request: Request, decision: Decision, journey: Journey, asked_at: float) -> Reply:
+    async def _reply(self, thought: Thought, journey: Journey, asked_at: float) -> Reply:
+        request, decision = journey.request, thought.decision
         end, model_id, deadline = journey.end, journey.answered_by, journey.deadline
         assert end is not None
         assert model_id is not None
@@ -241,7 +247,7 @@ class Hall:
         if left > 0:
             await self._wait_for_prices(left)
         text = "".join(journey.text)
-        self._remember(request, decision, journey, text, now)
+        self._remember(thought, journey, Message("assistant", text, end.tool_calls), now)
         specs = self.specs()
         measured = figures.metrics(request, specs[model_id], journey, end, asked_at=asked_at, now=now, wall=wall)
         measured["saved_usd"] = figures.saved(decision, specs, measured)
@@ -259,17 +265,13 @@ class Hall:
             end.logprobs,
         )
 
-    def _remember(self, request: Request, decision: Decision, journey: Journey, text: str, now: float) -> None:
+    def _remember(self, thought: Thought, journey: Journey, answer: Message, now: float) -> None:
         """For the conversation's next turn."""
-        self.continuity.answered(
-            request,
-            text,
-            model_id=journey.answered_by or "",
-            tokens=journey.prompt_tokens + estimate(text),
-            now=now,
-        )
-        if decision.privacy.sticks:
-            self.continuity.taint(request, text)
+        marks = [*thought.marks, *self.continuity.marks([answer])]
+        model_id, tokens = journey.answered_by or "", journey.prompt_tokens + estimate(answer.text)
+        self.continuity.answered(marks, journey.request.session_id, model_id=model_id, tokens=tokens, now=now)
+        if thought.decision.privacy.sticks:
+            self.continuity.taint(marks)
 
     def _notice(self, attempt: Attempt, error: AttemptFailed | None) -> None:
         """News for the agents."""

@@ -69,6 +69,7 @@ def build(
         price=_price(options.get("price"), place),
         key=_key_state(provider, address, key, api_key),
         timeouts=_timeouts(options.get("timeouts")),
+        keeps_prefix=provider.keeps_prefix,
     )
     module, _, kind = CLASSES[provider.wire].partition(":")
     made = getattr(importlib.import_module(module), kind)

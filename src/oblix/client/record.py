@@ -64,7 +64,7 @@ class Recorder:
 
     def __init__(self, store: str | Path | None, *, keep_prompts: bool = False) -> None:
         self._store = store
-        self._keeps_prompts = keep_prompts
+        self.keeps_prompts = keep_prompts
         self._log: DecisionLog | None = None
         self._fingerprint: Callable[[str], str] | None = None
         self._policies: set[str] = set()  # digests of those that are in the file
@@ -97,7 +97,7 @@ class Recorder:
 
     def _told_of(self, prompt: str) -> dict[str, str] | None:
         """What is kept of a prompt: its `text` where the user wants that, else its `fingerprint`, if there is a key."""
-        if self._keeps_prompts:
+        if self.keeps_prompts:
             return {
                 "text": prompt.encode("utf-8", "replace").decode()
             }  # halves of characters would not go into the file
@@ -116,6 +116,7 @@ class Recorder:
 
         Waits for nothing: it is written beside the path, with what else ends within `SOON`.
         """
+        at = max(at, decision.at)  # a clock may be set back meanwhile
         self._ended.append(_Ended(decision.id, at, attempts, metrics, error))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SOON, self._start_writing)
@@ -155,6 +156,8 @@ class Recorder:
 
     async def past(self, limit: int = 300) -> list[tuple[str, Timing]]:
         """How long the latest answers took, by model id, the newest last; none where the file cannot be read, which is told."""
+        if self._store != ":memory:" and not await asyncio.to_thread(_is_there, self._store):
+            return []  # looking back creates nothing
         log = await self._open()
         try:
             found = [] if log is None else log.recent_timings(limit)
@@ -233,3 +236,7 @@ def _timing(kept: Timed) -> Timing:
     first = None if kept.first_token is None else max(0.0, kept.first_token - load)
     total = max(0.0, kept.total - load)
     return Timing(total, first, None, kept.load, kept.input_tokens, kept.output_tokens)
+
+
+def _is_there(store: str | Path | None) -> bool:
+    return (Path(store) if store is not None else home() / "oblix.db").exists()

@@ -42,7 +42,7 @@ _ERRORS: tuple[tuple[str, type[NoRoute], str], ...] = (
 )
 
 _SCREENED = (
-    "Hook or start an edge model; or private=False sends it as it is, Screening(mode='redact') with placeholders. "
+    "Hook or start an edge model; or public=True sends it as it is, Screening(mode='redact') with placeholders. "
     "Nothing left this machine."
 )
 

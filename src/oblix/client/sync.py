@@ -19,6 +19,7 @@ from oblix.client.wishes import Wishes
 from oblix.decision.policy import Policy
 from oblix.errors import ConfigurationError, OblixError
 from oblix.models.base import Model
+from oblix.settings import Settings
 from oblix.types.chunk import Reset
 from oblix.types.decision import Decision
 from oblix.types.ids import ModelType
@@ -162,6 +163,10 @@ class OblixClient:
     def hook_settings(self, row: Mapping[str, Any]) -> None:
         """See `oblix.OblixClient.hook_settings`."""
         self._client.hook_settings(row)
+
+    def settle(self, settings: Settings) -> None:
+        """See `oblix.OblixClient.settle`."""
+        self._client.settle(settings)
 
     def hook_agent(self, agent: BaseAgent) -> bool:
         """See `oblix.OblixClient.hook_agent`."""

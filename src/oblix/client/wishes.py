@@ -28,7 +28,8 @@ class Wishes(TypedDict, total=False):
         response_format: `"json"`, a JSON Schema, or OpenAI's `response_format` dict.
         images: Paths, addresses or bytes, sent with the prompt.
         stop: Texts that end the answer.
-        private: True: the prompt never leaves the edge. False: nothing in it is private, whatever the detectors see.
+        private: The prompt never leaves the edge.
+        public: Nothing in it is private, whatever the detectors see.
         max_cost_usd: Exclude models whose estimated cost is above this.
         policy: `balanced`, `offline_first`, `fastest`, `cheapest`, `best`, `private`, or the path of a policy file, for this request.
         fallback: `model_id` is a preference, not a must.
@@ -51,6 +52,7 @@ class Wishes(TypedDict, total=False):
     seed: int
     top_p: float
     private: bool
+    public: bool
     tags: Sequence[str]
     max_cost_usd: float
     policy: str
@@ -74,6 +76,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "stop": (str, Sequence),
     "seed": (int,),
     "private": (bool,),
+    "public": (bool,),
     "tags": (Sequence,),
     "policy": (str,),
     "fallback": (bool,),
@@ -169,7 +172,7 @@ def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "fallback": bool(get("fallback")),
         "private": bool(get("private")),
-        "public": get("private") is False,
+        "public": _public(wishes),
         "top_p": _number("top_p", get("top_p"), 0.0, 1.0),
         "stop": (stop,) if isinstance(stop, str) else _texts("stop", stop),
         "seed": get("seed"),
@@ -185,6 +188,12 @@ def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
         "tags": _texts("tags", get("tags") or ()),
         "provider_options": _options(get("provider_options") or {}),
     }
+
+
+def _public(wishes: Mapping[str, Any]) -> bool:
+    if wishes.get("public") and wishes.get("private"):
+        raise InvalidRequest("A request cannot be private and public.", hint="Leave one of the two out.")
+    return bool(wishes.get("public"))
 
 
 def _one_of(name: str, value: str | None, known: tuple[str, ...]) -> str:
@@ -299,6 +308,8 @@ def _message(found: Mapping[str, Any]) -> Message:
     content = found.get("content") or ""
     if not isinstance(content, str):
         content = tuple(_part(part) for part in content)
+    if near := get_close_matches("private", found.keys() - {"private"}, 1, 0.8):
+        raise InvalidRequest(f"A message has the key {near[0]!r}.", hint="Did you mean 'private'?")
     private = found.get("private", False)
     if not isinstance(private, bool):
         raise InvalidRequest(f"A message has private={private!r}.", hint="Use True or False.")

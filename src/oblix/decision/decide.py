@@ -38,7 +38,10 @@ def decide(facts: Facts, policy: Policy) -> Decision:
     reasons = main_reasons(world, field, scored, rejected)
     candidates = [
         _candidate(
-            field, each, "next" if position else "chosen", behind(scored[0], each, field) if position else reasons[0]
+            field,
+            each,
+            "next" if position else "chosen",
+            behind(scored[0], each, world, field) if position else reasons[0],
         )
         for position, each in enumerate(scored)
     ]

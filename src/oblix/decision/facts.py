@@ -110,7 +110,8 @@ class Turn:
 
     Attributes:
         model_id: Who answered.
-        tokens: Of the conversation up to that answer, which that model has read: at home they lie in its memory, in the cloud in a cache.
+        tokens: Of the conversation up to that answer, where the present prompt begins with it: at home they lie in that model's memory, in
+            the cloud in a cache. 0 where only the session is the same.
         ago: Seconds since then.
     """
 

@@ -51,7 +51,7 @@ class Rule:
     """
 
     name: str
-    when: When
+    when: When = When()
     _: KW_ONLY
     to: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
@@ -69,8 +69,8 @@ class Policy:
         shortfall: Lowest tier where the prompt asks for the highest.
         overshoot: Highest tier where the lowest would do.
         edge: Being at home, all else equal.
-        speed: Slower than the fastest candidate, by the share of the slowest's seconds.
-        price: Dearer than the cheapest candidate, by the share of the dearest's cost.
+        speed: Ten times slower, by the predicted seconds of the whole answer.
+        price: Ten times dearer, by the expected cost.
         stay: The model that answered the turn before, in mid-conversation.
         bridges_to_cloud: While a model at home is being loaded, a cloud model may answer.
         always_top: Every prompt asks for the highest tier.
@@ -84,7 +84,7 @@ class Policy:
     overshoot: float = 1.0
     edge: float = 0.25
     speed: float = 0.5
-    price: float = 0.2
+    price: float = 0.1
     stay: float = 1.0
     bridges_to_cloud: bool = True
     always_top: bool = False
@@ -101,11 +101,17 @@ class Policy:
         return tuple(dict.fromkeys(word for rule in self.rules for word in rule.when.words)) if self.rules else ()
 
     @property
+    def listens_for_findings(self) -> bool:
+        """Whether a rule asks what the detectors found."""
+        return any([rule.when.found for rule in self.rules])
+
+    @property
     def digest(self) -> str:
         """Sixteen signs that stand for its name and all of its content."""
         return _digest(self)
 
 
+HEAVIEST = 20.0  # of all weights: only their proportions matter, and the largest of a preset is 12
 WEIGHTS = ("vote", "shortfall", "overshoot", "edge", "speed", "price", "stay")
 SWITCHES = ("bridges_to_cloud", "always_top", "always_private")
 
@@ -118,8 +124,8 @@ PRESETS: dict[str, Policy] = {
     for policy in (
         Policy("balanced"),
         Policy("offline_first", edge=12.0, bridges_to_cloud=False),
-        Policy("fastest", vote=1.5, shortfall=1.0, overshoot=0.0, edge=0.1, speed=4.0, price=0.1, stay=0.5),
-        Policy("cheapest", vote=1.0, shortfall=0.5, overshoot=0.25, edge=1.0, speed=0.1, price=4.0, stay=0.5),
+        Policy("fastest", vote=1.5, shortfall=0.25, overshoot=0.0, edge=0.1, speed=4.0, price=0.1, stay=0.5),
+        Policy("cheapest", vote=1.0, shortfall=0.5, overshoot=0.25, edge=1.0, speed=0.1, price=2.0, stay=0.5),
         Policy("best", shortfall=6.0, overshoot=0.0, edge=0.0, always_top=True),
         Policy("private", edge=4.0, always_private=True),
     )
@@ -141,4 +147,7 @@ def policy(name: str) -> Policy:
 
 @lru_cache(maxsize=256)
 def _digest(policy: Policy) -> str:
-    return blake2b(repr(policy).encode(), digest_size=8).hexdigest()
+    # As numbers of one kind: a policy made in Python may have whole ones, and is read back from JSON with fractions.
+    weights = tuple(float(getattr(policy, weight)) for weight in WEIGHTS)
+    switches = tuple(getattr(policy, switch) for switch in SWITCHES)
+    return blake2b(repr((policy.name, weights, switches, policy.rules)).encode(), digest_size=8).hexdigest()

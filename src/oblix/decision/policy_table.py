@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, get_args
 
-from oblix.decision.policy import PRESETS, SWITCHES, WEIGHTS, Policy, Rule, When
+from oblix.decision.policy import HEAVIEST, PRESETS, SWITCHES, WEIGHTS, Policy, Rule, When
 from oblix.decision.section import Misfit, Section, show
 from oblix.errors import ConfigurationError
 from oblix.types.spec import Capability, Place
-
-HEAVIEST = 1000.0  # of the weights: only their proportions matter, and the largest of a preset is 12
 
 _KEYS = ("name", "like", *SWITCHES, "weights", "rule")
 _CONDITIONS = tuple(field.name for field in fields(When))
@@ -106,7 +104,7 @@ def _rule(section: Section) -> Rule:
 
 
 def _targets(section: Section, key: str) -> tuple[str, ...]:
-    targets = section.texts(key, '"edge"')
+    targets = tuple(_canonical(target) for target in section.texts(key, '"edge"'))
     for position, target in enumerate(targets):
         provider, colon, model = target.partition(":")
         if target not in _PLACES and not (provider.strip() and colon and model.strip()):
@@ -114,6 +112,11 @@ def _targets(section: Section, key: str) -> tuple[str, ...]:
             said = f"{show(target)} in {key!r} is neither a place nor a model."
             raise Misfit((*section.path, *path), said, hint='Write "edge", "cloud", or "provider:name".')
     return targets
+
+
+def _canonical(target: str) -> str:
+    """`ollama:llama2` and `ollama:llama2:latest` are the same model."""
+    return target.removesuffix(":latest") if target.startswith("ollama:") else target
 
 
 def _when(section: Section | None) -> When:
@@ -215,3 +218,43 @@ def _covers(known: Any, stored: Any) -> bool:
     if isinstance(stored, list | tuple):
         return all(_covers(mine, theirs) for mine, theirs in zip(known, stored, strict=True))
     return True
+
+
+def checked_policy(policy: Policy) -> Policy:
+    """A policy that was built in Python, if a file could say the same: held against the same limits, lists taken as well.
+
+    Raises:
+        ConfigurationError: A weight, a target, a condition or a wish cannot be right.
+    """
+    return _checked(policy) if policy.rules or policy not in PRESETS.values() else policy
+
+
+def _checked(policy: Policy) -> Policy:
+    values: dict[str, Any] = {
+        "name": policy.name,
+        "weights": {key: getattr(policy, key) for key in WEIGHTS},
+        **{key: getattr(policy, key) for key in SWITCHES},
+        "rule": [_as_table(rule) for rule in policy.rules],
+    }
+    try:
+        return parse_policy(values, name="")
+    except Misfit as error:
+        raise ConfigurationError(f"The policy {show(policy.name)}: {error.message}", hint=error.hint) from None
+
+
+def _as_table(rule: Rule) -> dict[str, Any]:
+    """A rule as a file has it; what it leaves open is left out."""
+    table = {key: _plain(getattr(rule, key)) for key in _WISHES if getattr(rule, key) not in ((), [], False, None)}
+    when = {
+        key: _plain(getattr(rule.when, key)) for key in _CONDITIONS if getattr(rule.when, key) not in ((), [], None)
+    }
+    if "agents" in when:
+        states: dict[str, list[str]] = {}
+        for agent, state in rule.when.agents:
+            states.setdefault(agent, []).append(state)
+        when["agents"] = states
+    return {"name": rule.name, "when": when, **table}
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

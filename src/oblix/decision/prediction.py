@@ -50,6 +50,8 @@ def highest_cost(facts: Facts, model: ModelFacts) -> float | None:
 def cached_tokens(facts: Facts, model: ModelFacts) -> int:
     """Tokens of the prompt that this model has read in the turn before, and need not read again."""
     before = facts.before
-    if before is None or before.model_id != model.spec.id or before.ago > CACHED_FOR or model.loaded is False:
+    if before is None or before.model_id != model.spec.id or not model.spec.keeps_prefix:
+        return 0
+    if before.ago > CACHED_FOR or model.loaded is False:
         return 0
     return min(before.tokens, facts.asked.prompt_tokens)

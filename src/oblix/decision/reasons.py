@@ -115,6 +115,9 @@ def _health(scored: Sequence[Scored]) -> Reason | None:
 
 
 def _votes(world: World, field: Field, place: Place) -> list[Reason]:
+    """The agents that speak for the chosen place, where all agents together do."""
+    if (field.votes > 0) != (place == "edge"):
+        return []
     return [
         Reason("vote", f"{name}: {report.reason or report.state}")
         for name, report in world.facts.reports.items()
@@ -123,29 +126,66 @@ def _votes(world: World, field: Field, place: Place) -> list[Reason]:
 
 
 def _choice(world: World, field: Field, scored: Sequence[Scored]) -> list[Reason]:
-    """What chose among several: the prompt's own demand, the conversation, the policy."""
-    chosen = scored[0]
-    score, tier = world.asked.complexity.score, field.tiers[chosen.model.spec.id]
-    said = [Reason("complexity", f"{complexity.word(score)} prompt ({score:.2f}), tier {tier} of {field.highest}")]
-    if (stay := chosen.terms.get("stay", 0.0)) and chosen.score - stay < scored[1].score:
-        said.append(Reason("stay", "it answered the turn before"))
+    """What chose among several: the term on which the first gains most over the second."""
+    first, second = scored[0], scored[1]
+    term = _decisive(first, second)
+    said = []
+    if term == "tier" and world.weights.always_top:
+        said.append(
+            Reason("tier", f"tier {field.tiers[first.model.spec.id]} of {field.highest}, the highest that may answer")
+        )
+    elif term == "tier":
+        said.append(_complexity(world, field, first))
+    elif term in _GAINS:
+        said += [Reason(term, _gain(term, first, second, field)), _complexity(world, field, first)]
+    elif term not in _TOLD_BEFORE:
+        said.append(_complexity(world, field, first))
     if world.policy.name != "balanced":
         said.append(Reason("policy", f"policy {world.policy.name}"))
-    return said
+    return said or [_complexity(world, field, first)]
 
 
-def behind(first: Scored, other: Scored, field: Field) -> Reason:
-    """Why a candidate is not the first: the term on which it loses most."""
+def _complexity(world: World, field: Field, chosen: Scored) -> Reason:
+    score, tier = world.asked.complexity.score, field.tiers[chosen.model.spec.id]
+    return Reason("complexity", f"{complexity.word(score)} prompt ({score:.2f}), tier {tier} of {field.highest}")
+
+
+_TOLD_BEFORE = frozenset({"preference", "network", "rule", "health", "votes"})
+_GAINS = frozenset({"speed", "price", "stay", "edge"})
+
+
+def _gain(term: str, first: Scored, second: Scored, field: Field) -> str:
+    ours, theirs = first.model.spec.id, second.model.spec.id
+    match term:
+        case "speed":
+            return f"faster: about {field.seconds[ours]:.1f} s against {field.seconds[theirs]:.1f} s"
+        case "price":
+            cost, other = field.costs[ours], field.costs[theirs]
+            against = "an unknown price" if other is None else usd(other)
+            return f"cheaper: about {'?' if cost is None else usd(cost)} against {against}"
+        case "stay":
+            return "it answered the turn before"
+    return "the policy would rather stay at home"
+
+
+def _decisive(first: Scored, other: Scored) -> str:
+    """The term on which the first gains most over the other, empty where it gains on none."""
     term, most = "", 0.0
     for name, ours in first.terms.items():
-        if (lost := ours - other.terms.get(name, 0.0)) > most:
-            term, most = name, lost
+        if (more := ours - other.terms.get(name, 0.0)) > most:
+            term, most = name, more
     for name, theirs in other.terms.items():
         if name not in first.terms and -theirs > most:
             term, most = name, -theirs
+    return term
+
+
+def behind(first: Scored, other: Scored, world: World, field: Field) -> Reason:
+    """Why a candidate is not the first: the term on which it loses most."""
+    term = _decisive(first, other)
     if not term:
         return Reason("order", "no better, and hooked later")
-    return Reason(term, _in_words(term, first, other, field))
+    return Reason(term, _in_words(term, first, other, world, field))
 
 
 _WORDS = {
@@ -157,7 +197,7 @@ _WORDS = {
 }
 
 
-def _in_words(term: str, first: Scored, other: Scored, field: Field) -> str:
+def _in_words(term: str, first: Scored, other: Scored, world: World, field: Field) -> str:
     ours, theirs = first.model.spec.id, other.model.spec.id
     match term:
         case "health":
@@ -166,7 +206,9 @@ def _in_words(term: str, first: Scored, other: Scored, field: Field) -> str:
             return f"the agents speak for the {'edge' if field.votes > 0 else 'cloud'}"
         case "tier":
             tier = field.tiers[theirs]
-            return f"tier {tier} is {'above' if tier > field.required else 'below'} what the prompt asks for (tier {field.required})"
+            asks = "policy" if world.weights.always_top else "prompt"
+            side = "above" if tier > field.required else "below"
+            return f"tier {tier} is {side} what the {asks} asks for (tier {field.required})"
         case "speed":
             return f"it is slower: about {field.seconds[theirs]:.1f} s against {field.seconds[ours]:.1f} s"
         case "price":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import log10
 
 from msgspec import Struct
 
@@ -14,10 +15,16 @@ from oblix.types.report import AgentReport
 from oblix.types.spec import Place
 
 LEAN = 0.75  # of a vote: enough to outweigh the tier, not to outvote an agent that has decided itself
-OUT_OF_REACH = -10_000.0  # below every sum of the other terms, however many agents vote: tried last, but tried
-FAILING = -20.0
-PREFERRED = 1_000.0
-RULED = 400.0  # below what the caller prefers by name, above every sum of votes of some hundred agents
+MOST_VOTES = 20.0  # net, that count
+# Each of these is above everything below it: weights end at policy.HEAVIEST, so that the weighed terms together stay below 1,000.
+OUT_OF_REACH = -10_000_000.0  # tried last, but tried
+PREFERRED = 1_000_000.0
+FAILING = -100_000.0
+RULED = 1_000.0  # for each target that a rule names; it names fifty at most
+# Seconds and USD below which nobody minds; a factor of ten above them costs a term its weight once.
+UNNOTICED = 0.1
+NEGLIGIBLE = 1e-5
+UNPRICED = 0.1  # USD that a model of unknown price is taken to cost: more than a long answer of a large model
 
 
 class Field(Struct, frozen=True, gc=False):
@@ -43,8 +50,6 @@ class Field(Struct, frozen=True, gc=False):
     votes: float
     seconds: Mapping[str, float]
     costs: Mapping[str, float | None]
-    slowest: float
-    dearest: float
     network_is_down: bool
     is_ill: bool
 
@@ -58,28 +63,17 @@ def survey(world: World, left: Sequence[ModelFacts]) -> Field:
     required = highest if world.weights.always_top else min(highest, 1 + int(asked * highest))
     held = _place_of_conversation(world, left)
     votes = sum([_vote(report, held) for report in facts.reports.values()])
-    times, costs = {}, {}
-    slowest = dearest = 0.0
-    is_ill = False
-    for model in left:
-        name = model.spec.id
-        times[name] = took = seconds(facts, model)
-        costs[name] = paid = cost(facts, model)
-        slowest, dearest = max(slowest, took), max(dearest, paid or 0.0)
-        is_ill = is_ill or model.health.failing is not None
     return Field(
         tiers,
         highest,
         max(1, highest - 1),
         required,
         held,
-        votes,
-        times,
-        costs,
-        slowest,
-        dearest,
+        max(-MOST_VOTES, min(MOST_VOTES, votes)),
+        {model.spec.id: seconds(facts, model) for model in left},
+        {model.spec.id: cost(facts, model) for model in left},
         facts.network_is_down,
-        is_ill,
+        any([model.health.failing for model in left]),
     )
 
 
@@ -143,7 +137,7 @@ def rule(world: World, models: Models, field: Field) -> Points:
         return None
     targets = world.rule.to
     ranks = [rank(model, targets) for model in models]
-    return [0.0 if each is None else RULED * (len(targets) - each) / len(targets) for each in ranks]
+    return [0.0 if each is None else RULED * (len(targets) - each) for each in ranks]
 
 
 def health(world: World, models: Models, field: Field) -> Points:
@@ -167,18 +161,21 @@ def tier(world: World, models: Models, field: Field) -> Points:
 
 
 def speed(world: World, models: Models, field: Field) -> Points:
-    """Predicted seconds of the whole answer, cold start and queue included."""
-    if not (field.slowest and world.weights.speed):
-        return None
-    weight, slowest = -world.weights.speed, field.slowest
-    return [weight * (field.seconds[model.spec.id] / slowest) for model in models]
+    """Predicted seconds of the whole answer, cold start and queue included; ten times slower costs the weight once.
+
+    A logarithm, because it weighs two models the same whoever else is hooked; a share of the slowest one's seconds would not.
+    """
+    weight, times = world.weights.speed, field.seconds
+    return [-weight * log10(1.0 + times[model.spec.id] / UNNOTICED) for model in models] if weight else None
 
 
 def price(world: World, models: Models, field: Field) -> Points:
-    """Expected cost; an unpriced model is taken to be the dearest."""
-    most = field.dearest or 1.0
+    """Expected cost; ten times dearer costs the weight once. An unpriced model is taken to be dear."""
+    weight = world.weights.price
+    if not weight:
+        return None
     costs = [field.costs[model.spec.id] for model in models]
-    return [-world.weights.price * (1.0 if cost is None else cost / most) for cost in costs]
+    return [-weight * log10(1.0 + (UNPRICED if cost is None else cost) / NEGLIGIBLE) for cost in costs]
 
 
 def stay(world: World, models: Models, field: Field) -> Points:

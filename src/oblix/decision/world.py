@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -40,8 +41,23 @@ class World(Struct, frozen=True, gc=False):
 def look(facts: Facts, policy: Policy) -> World:
     """The facts under a policy."""
     rule = first_match(facts, policy) if policy.rules else None
-    weights = PRESETS[rule.use] if rule is not None and rule.use is not None else policy
+    weights = policy if rule is None or rule.use is None else _with_weights_of(policy, PRESETS[rule.use])
     return World(facts, facts.asked, policy, weights, rule, _privacy(facts.asked.privacy, policy, weights, rule))
+
+
+@lru_cache(maxsize=64)
+def _with_weights_of(policy: Policy, preset: Policy) -> Policy:
+    """A policy with a preset's weights, and what that insists on; what it forbids itself stays forbidden."""
+    return replace(
+        preset,
+        bridges_to_cloud=policy.bridges_to_cloud and preset.bridges_to_cloud,
+        always_private=policy.always_private or preset.always_private,
+    )
+
+
+def always_private(found: Privacy, policy: str) -> Privacy:
+    """Private by a policy of that name, unless it stays at home anyway."""
+    return found if found.stays_home else replace(found, label="private", by="policy", why=f"policy {policy}")
 
 
 def _privacy(found: Privacy, policy: Policy, weights: Policy, rule: Rule | None) -> Privacy:
@@ -49,7 +65,7 @@ def _privacy(found: Privacy, policy: Policy, weights: Policy, rule: Rule | None)
     if found.stays_home:
         return found
     if policy.always_private:
-        return replace(found, label="private", by="policy", why=f"policy {policy.name}")
+        return always_private(found, policy.name)
     if rule is not None and (rule.private or weights.always_private):
         why = f"rule {rule.name!r}" if rule.private else f"rule {rule.name!r}, policy {weights.name}"
         return replace(found, label="private", by="rule", why=why)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, cast
 
+from oblix.decision.privacy.texts import without_quotations
 from oblix.decision.tokens import estimate, estimate_messages
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.execution.hands import Hands
@@ -213,6 +214,12 @@ class Try:
         if self._is_told:
             return
         spec, health, started = self.model.spec, self.hands.health, self._since
+        if (
+            error.is_told_by_peer
+        ):  # what a peer says may quote the prompt, and is kept, and told to others as the model's health
+            error.message = without_quotations(
+                error.message, self.journey.request, known=(spec.id, spec.endpoint or "")
+            )
         if not blame:  # short deadlines say little of a model; three in a row say something
             health.failed(spec, FailureKind.OVERLOADED, error.message, now, started=started)
         else:

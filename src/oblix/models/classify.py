@@ -186,6 +186,7 @@ def classify(
         retry_after=wait,
         hint=_hint(status, kind, text),
     )
+    error.is_told_by_peer = True
     if kind is K.CONTEXT_OVERFLOW:
         error.tokens, error.window = _overflow(body)
     return error

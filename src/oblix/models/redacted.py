@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import cast
 
 from oblix.decision.privacy.redact import Scan, can_redact, objection, redacted, redacted_text
 from oblix.decision.privacy.restore import Restorer, restored_json
+from oblix.decision.privacy.texts import is_long
 from oblix.decision.privacy.vault import Vault
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.base import Call, Loadable, Model, ModelState
@@ -19,13 +21,36 @@ from oblix.types.request import Request
 from oblix.types.spec import ModelSpec
 
 
-def redacting(model: Model, scan: Scan) -> Redacted:
-    """The model, wrapped for one request; it can be loaded if the model can.
+class Redaction:
+    """What is taken out of one request, found once for all models that may get it.
 
     Args:
         scan: Finds what has to be taken out.
     """
-    return RedactedLoadable(model, scan) if hasattr(model, "load") else Redacted(model, scan)
+
+    def __init__(self, scan: Scan) -> None:
+        self.scan = cache(scan)
+        self._done: tuple[Request, Request, Vault, str | None] | None = None
+
+    async def of(self, request: Request) -> tuple[Request, Vault, str | None]:
+        """The request with placeholders, what they stand for, and why it may not be sent after all (`None` when it may)."""
+        if self._done is None or self._done[0] is not request:
+            work = partial(self._take_out, request)
+            self._done = (request, *(await asyncio.to_thread(work) if is_long(request) else work()))
+        return self._done[1:]
+
+    def _take_out(self, request: Request) -> tuple[Request, Vault, str | None]:
+        unsealed = replace(request, redact=False)  # which is done here; a label of any other kind stays, and is refused
+        why = can_redact(unsealed, self.scan)
+        if why is not None:
+            return unsealed, Vault(), why
+        clean, vault = redacted(unsealed, self.scan)
+        return clean, vault, objection(clean, vault, self.scan)
+
+
+def redacting(model: Model, redaction: Redaction) -> Redacted:
+    """The model, wrapped for one request; it can be loaded if the model can."""
+    return RedactedLoadable(model, redaction) if hasattr(model, "load") else Redacted(model, redaction)
 
 
 class Redacted:
@@ -34,10 +59,10 @@ class Redacted:
     Fails closed: what cannot be redacted, or holds something private after it was, is not sent.
     """
 
-    def __init__(self, model: Model, scan: Scan) -> None:
+    def __init__(self, model: Model, redaction: Redaction) -> None:
         self.spec: ModelSpec = model.spec
         self._model = model
-        self._scan = cache(scan)  # a second attempt scans nothing anew, and gets the same placeholders
+        self._redaction = redaction
 
     async def stream(self, request: Request, call: Call) -> AsyncIterator[Chunk]:
         """Answer piece by piece; see `models.base.Model`.
@@ -45,7 +70,7 @@ class Redacted:
         Raises:
             AttemptFailed: As the model's own, with placeholders in its message; `policy` when the request may not be sent.
         """
-        clean, vault = self._redacted(request)
+        clean, vault = await self._redacted(request)
         said = self._said(call.said, clean, vault)
         restorer = Restorer(vault, in_json=request.response_format is not None)
         async with aclosing(
@@ -70,23 +95,21 @@ class Redacted:
     async def close(self) -> None:
         """The model is shared with other requests, and is closed by who hooked it."""
 
-    def _redacted(self, request: Request) -> tuple[Request, Vault]:
-        request = replace(request, redact=False)  # which is done here; a label of any other kind stays, and is refused
-        self._guard(can_redact(request, self._scan))
-        clean, vault = redacted(request, self._scan)
-        self._guard(objection(clean, vault, self._scan))
+    async def _redacted(self, request: Request) -> tuple[Request, Vault]:
+        clean, vault, why = await self._redaction.of(request)
+        self._guard(why)
         return clean, vault
 
     def _said(self, said: str, clean: Request, vault: Vault) -> str:
         """The beginning of the answer, redacted as well: an edge model may have written it, with the originals."""
         if not said:
             return said
-        text = redacted_text(said, vault, self._scan)
+        text = redacted_text(said, vault, self._redaction.scan)
         if vault.ends_within(text):
             self._guard("its answer broke off in the middle of a private value")
         begun = clean.messages[-1].text if clean.messages[-1].role == "assistant" else ""
         going_on = replace(clean, messages=(Message("assistant", begun + text),))
-        self._guard(objection(going_on, vault, self._scan))
+        self._guard(objection(going_on, vault, self._redaction.scan))
         return text
 
     def _guard(self, why: str | None) -> None:
@@ -103,5 +126,5 @@ class RedactedLoadable(Redacted):
 
     async def load(self, request: Request) -> None:
         """Bring it into memory; see `models.base.Loadable`. It is given the redacted request as well."""
-        clean, _ = self._redacted(request)
+        clean, _ = await self._redacted(request)
         await cast("Loadable", self._model).load(clean)

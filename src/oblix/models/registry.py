@@ -29,6 +29,7 @@ class Provider:
         endpoint_env: Environment variable that replaces that address.
         key_env: Environment variables that may hold the key, first match wins; empty when it needs none.
         prices: Its name in the price catalogue, if it is there.
+        keeps_prefix: It has a prompt cache that nobody has to ask for. Anthropic's has to be asked for, and writing to it costs more.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Provider:
     key_env: tuple[str, ...] = ()
     prices: str | None = None
     capabilities: frozenset[Capability] = _CHAT
+    keeps_prefix: bool = True
 
 
 def _cloud(name: str, endpoint: str, key_env: str, prices: str | None = None) -> Provider:
@@ -82,6 +84,7 @@ PROVIDERS: dict[str, Provider] = {
             key_env=("ANTHROPIC_API_KEY",),
             prices="anthropic",
             capabilities=frozenset({"tools", "vision", "json"}),
+            keeps_prefix=False,
         ),
         _cloud("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
         _cloud("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),

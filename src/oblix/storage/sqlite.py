@@ -5,6 +5,7 @@ apsw bundles a SQLite newer than 3.51.3; older ones can corrupt a WAL database t
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +52,7 @@ def open_file(path: Path | str) -> apsw.Connection:
     try:
         if str(path) != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would make it readable for all
         db = apsw.Connection(str(path))
         db.set_busy_timeout(2000)
         _use_wal(db)

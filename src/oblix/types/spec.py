@@ -118,6 +118,7 @@ class ModelSpec:
         price: `None` when unknown.
         capabilities: `prefill` means that it goes on from the beginning of an answer that it is given.
         timeouts: What the caller set for this model.
+        keeps_prefix: A conversation that goes on is not read, or paid, from its beginning.
     """
 
     id: str
@@ -135,6 +136,7 @@ class ModelSpec:
     price: Price | None = None
     key: KeyState = "not_needed"
     timeouts: Timeouts = Timeouts()
+    keeps_prefix: bool = True
 
     @property
     def is_edge(self) -> bool:

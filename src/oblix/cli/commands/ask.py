@@ -25,7 +25,7 @@ from oblix.types.chunk import Reset
 @click.option("-m", "--model", help="This model (provider:name) and no other.")
 @click.option("-s", "--system", help="A system prompt.")
 @click.option("--private", is_flag=True, help="The prompt never leaves this machine.")
-@click.option("--policy", help="balanced, offline_first, fastest, cheapest, best or private.")
+@click.option("--policy", help="balanced, offline_first, fastest, cheapest, best, private, or a file (.toml).")
 @click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Limit of the answer.")
 @click.option("--max-cost", type=click.FloatRange(0), help="Exclude models that would cost more (USD).")
 @click.option(

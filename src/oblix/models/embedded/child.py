@@ -63,7 +63,9 @@ class Answer:
             raise found
         if isinstance(found, pipe.Refused):
             kind = FailureKind.BAD_REQUEST if found.bad_request else FailureKind.INTERNAL
-            raise AttemptFailed(kind, f"The embedded engine refused the request: {found.why}.")
+            error = AttemptFailed(kind, f"The embedded engine refused the request: {found.why}.")
+            error.is_told_by_peer = True
+            raise error
         return found
 
     def close(self) -> None:
