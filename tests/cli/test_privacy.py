@@ -25,7 +25,7 @@ def test_kind_and_place_are_told_and_never_the_whole(tmp_path: Path) -> None:
     file.write_bytes(TEXT.encode())
     ran = run(str(file))
     assert [line.split("\t") for line in ran.stdout.splitlines()] == [
-        ["email", "2:6", "ad…om (15)", "contact"],
+        ["email", "2:6", "ad…om (15)", "told"],
         ["card", "2:29", "41…11 (19)", "private"],
         ["password", "3:11", "… (14)", "private"],
     ]
@@ -65,8 +65,10 @@ def test_names_of_a_list(tmp_path: Path) -> None:
     ]
 
 
-def test_bytes_that_are_no_text_are_read_as_far_as_they_go() -> None:
-    assert run("-", stdin=b"\xff\xfe mail " + ADDRESS.encode()).stdout.startswith("email\t1:9\t")
+def test_what_is_no_text_is_not_called_clean() -> None:
+    ran = run("-", stdin=ADDRESS.encode("utf-16"))
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert "is no text in UTF-8" in ran.stderr
 
 
 def test_a_text_too_large_for_a_prompt_is_scanned_here_and_says_so() -> None:

@@ -63,7 +63,7 @@ def test_by_the_start_of_its_id(tmp_path: Path) -> None:
     assert "job-2 · " in run(tmp_path, "why", second).stdout
     missing = run(tmp_path, "why", "job-3")
     assert (missing.returncode, missing.stdout) == (2, "")
-    assert "No decision 'job-3'" in missing.stderr
+    assert "'job-3' is the start of no decision" in missing.stderr
 
 
 def test_as_one_record_with_attempts_usage_and_flips(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_what_an_earlier_version_wrote_is_told_without_flips(tmp_path: Path) -> 
     told = run(tmp_path, "why")
     assert (told.returncode, told.stderr) == (0, "")
     assert "ollama:phi (edge) was chosen: the only model that may answer." in told.stdout
-    assert "an earlier version of Oblix wrote this record" in told.stdout
+    assert "its facts or its policy cannot be read" in told.stdout
     record = json.loads(run(tmp_path, "why", "--json").stdout)
     assert (record["location"], record["flips"]) == ("edge", None)
     assert record["candidates"][1]["verdict"] == "rejected"

@@ -92,7 +92,7 @@ def test_what_an_earlier_version_wrote_is_told_without_flips() -> None:
     assert told.startswith("ollama:llama2 (edge) was chosen: the only model that may answer.")
     assert "  openai:gpt-4   cloud     rejected  ?      ?     private prompts stay at home\n" in told
     assert "Privacy: private; it stays at home." in told
-    assert "That cannot be told: an earlier version of Oblix wrote this record." in told
+    assert "That cannot be told: its facts or its policy cannot be read." in told
     assert "01KB · 2026-11-18 11:06:40 UTC" in told
 
 

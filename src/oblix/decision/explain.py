@@ -218,7 +218,7 @@ def _privacy(found: Record) -> str:
 
 def _flips(flips: Sequence[Flip] | None) -> Iterator[str]:
     if flips is None:
-        yield "That cannot be told: an earlier version of Oblix wrote this record."
+        yield "That cannot be told: its facts or its policy cannot be read."
     elif not flips:
         yield "Nothing near: no single change that was tried leads to another model."
     else:

@@ -26,6 +26,7 @@ from oblix.types.chunk import Reset
 @click.option("-s", "--system", help="A system prompt.")
 @click.option("--private", is_flag=True, help="The prompt never leaves this machine.")
 @click.option("--policy", help="balanced, offline_first, fastest, cheapest, best, private, or a file (.toml).")
+@click.option("--tag", "tags", multiple=True, help="A word of yours for this request, which rules may ask for.")
 @click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Limit of the answer.")
 @click.option("--max-cost", type=click.FloatRange(0), help="Exclude models that would cost more (USD).")
 @click.option(
@@ -39,6 +40,7 @@ def command(  # noqa: PLR0913  one parameter per option
     system: str | None,
     private: bool,
     policy: str | None,
+    tags: tuple[str, ...],
     max_tokens: int,
     max_cost: float | None,
     deadline: float,
@@ -50,10 +52,16 @@ def command(  # noqa: PLR0913  one parameter per option
     prompt = " ".join(words)
     if not sys.stdin.isatty():
         prompt = f"{prompt}\n\n{piped()}".strip()
-    wishes = {"system": system, "private": private, "policy": policy, "max_cost_usd": max_cost, "on_break": "restart"}
+    wishes = {"system": system, "private": private, "policy": policy, "tags": tags or None, "max_cost_usd": max_cost}
     given = {name: wish for name, wish in wishes.items() if wish is not None and wish is not False}
     asyncio.run(
-        _ask(prompt, model, {**given, "max_tokens": max_tokens, "deadline": deadline}, as_json=as_json, quiet=quiet)
+        _ask(
+            prompt,
+            model,
+            {**given, "on_break": "restart", "max_tokens": max_tokens, "deadline": deadline},
+            as_json=as_json,
+            quiet=quiet,
+        )
     )
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import click
 
 from oblix.cli.render import note, table
-from oblix.decision.privacy.scan import KINDS, LARGEST, SENSITIVE, Names, scan
+from oblix.client.screening import kinds_of
+from oblix.decision.privacy.scan import KINDS, LARGEST, Names, scan
 from oblix.errors import InvalidRequest
-from oblix.types.privacy import Finding
+from oblix.settings import load
+from oblix.types.privacy import Finding, Screening
 
 _SHOWN = 2  # characters at either end of something long; of what is short, none
 _LONG = 9
@@ -31,17 +33,26 @@ def command() -> None:
 def scan_file(file: Path, names_file: Path | None, check: bool, as_json: bool) -> int:
     """Tell where FILE (or `-`, standard input) holds something private: kind, line:column, and a masked piece of it.
 
-    A prompt with one of the kinds marked `private` stays on the edge by default; the others are told, and keep nothing at home.
+    A prompt with one of the kinds marked `private` stays on the edge, by default or as oblix.toml has it; the others are told, and keep
+    nothing at home.
     """
     text = _read(file)
-    names = Names(_read(names_file).splitlines()) if names_file else None
-    found = scan(text, names)
+    screening = load().screening or Screening()
+    listed = (*screening.names, *(_read(names_file).splitlines() if names_file else ()))
+    found, private = scan(text, Names(listed) if listed else None), kinds_of(screening)
     places = _Places(text)
     rows = [
-        (finding.kind, places.of(finding.start), _masked(text, finding), finding.kind in SENSITIVE) for finding in found
+        (finding.kind, places.of(finding.start), _masked(text, finding), finding.kind in private) for finding in found
     ]
     if as_json:
-        click.echo(json.dumps({"characters": len(text), "found": [_record(text, places, each) for each in found]}))
+        click.echo(
+            json.dumps(
+                {
+                    "characters": len(text),
+                    "found": [_record(text, places, each, each.kind in private) for each in found],
+                }
+            )
+        )
     elif rows:
         click.echo(table(("kind", "place", "piece", "counts as"), [_row(*each) for each in rows]))
     if len(text) > LARGEST:
@@ -50,7 +61,7 @@ def scan_file(file: Path, names_file: Path | None, check: bool, as_json: bool) -
         )
     if not as_json:
         note(_summary(found))
-    return int(check and any(finding.kind in SENSITIVE for finding in found))
+    return int(check and any(finding.kind in private for finding in found))
 
 
 class _Places:
@@ -74,7 +85,12 @@ def _read(file: Path) -> str:
             f"{str(file)!r} cannot be read: {error.strerror or error}.",
             hint="Give a text file, or - for standard input.",
         ) from None
-    return data.decode("utf-8", "replace")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest(
+            f"{str(file)!r} is no text in UTF-8, and what cannot be read must not look clean.", hint="Convert it first."
+        ) from None
 
 
 def _masked(text: str, finding: Finding) -> str:
@@ -88,10 +104,10 @@ def _masked(text: str, finding: Finding) -> str:
 
 
 def _row(kind: str, place: tuple[int, int], piece: str, is_private: bool) -> tuple[str, str, str, str]:
-    return kind, f"{place[0]}:{place[1]}", piece, "private" if is_private else "contact"
+    return kind, f"{place[0]}:{place[1]}", piece, "private" if is_private else "told"
 
 
-def _record(text: str, places: _Places, finding: Finding) -> dict[str, object]:
+def _record(text: str, places: _Places, finding: Finding, is_private: bool) -> dict[str, object]:
     line, column = places.of(finding.start)
     return {
         "kind": finding.kind,
@@ -100,7 +116,7 @@ def _record(text: str, places: _Places, finding: Finding) -> dict[str, object]:
         "start": finding.start,
         "end": finding.end,
         "piece": _masked(text, finding),
-        "private": finding.kind in SENSITIVE,
+        "private": is_private,
     }
 
 

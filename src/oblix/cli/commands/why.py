@@ -43,5 +43,6 @@ def _look_up(decision: str) -> Kept:
     if decision == "last":
         raise InvalidRequest(f"Nothing was asked yet: {path} holds no decision.", hint='Ask first: oblix "…"')
     raise InvalidRequest(
-        f"No decision {decision!r} is in {path}.", hint="`oblix why` tells of the latest; ask something first."
+        f"{decision!r} is the start of no decision in {path}, or of several.",
+        hint="Give more of it; `oblix why` alone tells of the latest.",
     )
