@@ -67,8 +67,8 @@ def test_names_of_a_list(tmp_path: Path) -> None:
 
 def test_what_is_no_text_is_not_called_clean() -> None:
     ran = run("-", stdin=ADDRESS.encode("utf-16"))
-    assert (ran.exit_code, ran.stdout) == (2, "")
-    assert "is no text in UTF-8" in ran.stderr
+    assert isinstance(ran.exception, InvalidRequest)
+    assert "is no text in UTF-8" in str(ran.exception)
 
 
 def test_a_text_too_large_for_a_prompt_is_scanned_here_and_says_so() -> None:

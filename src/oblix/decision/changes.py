@@ -159,7 +159,7 @@ def rounded_down(amount: float) -> float | None:
 
 def _scale(amount: float) -> float:
     """One over the unit of the last digit that is told: cents, or two significant digits below one."""
-    return 100.0 if amount >= 0.01 else float(10 ** (1 - floor(log10(amount))))
+    return 100.0 if amount >= 0.01 else float(10 ** min(300, 1 - floor(log10(amount))))
 
 
 def scores(facts: Facts, policy: Policy, tiers: Iterable[int]) -> tuple[list[Change], list[Change]]:

@@ -46,7 +46,7 @@ def main_reasons(
     if any([each.model.spec.place != chosen.place for each in scored]):
         said += _votes(world, field, chosen.place)
     if len(scored) > 1:
-        said += _choice(world, field, scored)
+        said += _choice(world, field, scored) or ([] if said else [_complexity(world, field, scored[0])])
     reports = world.facts.reports.values()
     if not any([report.target != "hybrid" or report.lean for report in reports]):
         said += [Reason("machine", r.reason) for r in reports if r.state == "available" and r.reason]
@@ -142,7 +142,7 @@ def _choice(world: World, field: Field, scored: Sequence[Scored]) -> list[Reason
         said.append(_complexity(world, field, first))
     if world.policy.name != "balanced":
         said.append(Reason("policy", f"policy {world.policy.name}"))
-    return said or [_complexity(world, field, first)]
+    return said
 
 
 def _complexity(world: World, field: Field, chosen: Scored) -> Reason:
