@@ -251,6 +251,8 @@ def test_a_new_process_begins_with_what_the_log_says() -> None:
     assert pace is not None
     assert [pace.start, pace.write] == pytest.approx([1.0, 0.2])
     assert book.pace(CLAUDE) is None
+    book.forget(GPT)
+    assert book.pace(GPT) is None  # hooked anew, it is another one
 
 
 def test_new_settings_are_a_new_beginning_for_a_model_and_its_server() -> None:

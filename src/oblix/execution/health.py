@@ -252,6 +252,7 @@ class HealthBook:
     def forget(self, spec: ModelSpec) -> None:
         """The model's settings changed: what was learned of it is of another one."""
         self._models.pop(spec.id, None)
+        self._past.pop(spec.id, None)
         if place := self._places.get(_engine(spec)):
             place.breaker = CLOSED  # in place: other models are there as well
         self._quarantine = quarantine.released(self._quarantine, spec.id)
