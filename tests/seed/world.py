@@ -57,6 +57,7 @@ class World:
         # Random, so that no list of well-known placeholders can ever hold it.
         self._key = f"sk-{secrets.token_hex(24)}"
         self._ollama: OllamaServer | None = None
+        self._is_doomed = False  # it is to die in its next answer
         self._exit = ExitStack()
         self._openai = LlamaServer(
             ServeOptions(
@@ -84,6 +85,9 @@ class World:
     def prepare(self, condition: Condition) -> None:
         """Start and stop what the condition says; with no network, the cable is left to `pull_link`."""
         self.network.plug_link()
+        if self._is_doomed:  # who was not asked lives on, and would die in somebody else's answer
+            self._stop_ollama()
+        self._is_doomed = condition is Condition.KILLED
         if condition is Condition.NO_OLLAMA:
             self._stop_ollama()
         elif condition is Condition.KILLED:

@@ -30,7 +30,7 @@ class Wishes(TypedDict, total=False):
         stop: Texts that end the answer.
         private: The prompt never leaves the edge.
         public: Nothing in it is private, whatever the detectors see.
-        max_cost_usd: Exclude models whose estimated cost is above this: of an answer as long as `max_tokens` allows, or else of a usual one.
+        max_cost_usd: Exclude models whose estimated cost is above this, for an answer as long as `max_tokens` allows, else a usual one.
         policy: `balanced`, `offline_first`, `fastest`, `cheapest`, `best`, `private`, or the path of a policy file, for this request.
         fallback: `model_id` is a preference, not a must.
         on_break: What a stream does when it fails after its first token: `error` (with the text so far), `restart` (a `Reset`, then the
