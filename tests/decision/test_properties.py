@@ -22,6 +22,7 @@ from .drawn import (
     NETWORK,
     often,
     policies,
+    presets,
     prices,
     reports,
     worlds,
@@ -291,3 +292,15 @@ def test_a_harder_prompt_never_gets_a_lower_tier(facts: Facts, one: float, other
         hard = asking(facts, complexity=replace(facts.asked.complexity, score=score))
         tiers.append(decide(hard, PRESETS["balanced"]).candidates[0].tier)
     assert tiers[0] <= tiers[1]
+
+
+@often
+@given(worlds(3), presets)
+def test_a_third_model_does_not_turn_the_choice_between_two_others(facts: Facts, policy: Policy) -> None:
+    """With tiers that are given, what two models are worth to each other does not depend on who else is hooked."""
+    models = tuple(replace(each, spec=replace(each.spec, tier=1)) for each in facts.models)
+    facts = replace(facts, models=models, before=None)
+    plan = decide(facts, policy).plan
+    for gone in models:
+        fewer = decide(replace(facts, models=tuple(each for each in models if each is not gone)), policy).plan
+        assert fewer == tuple(each for each in plan if each != gone.spec.id)

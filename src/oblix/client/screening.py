@@ -54,19 +54,24 @@ class _Seen(NamedTuple):
 
 def _seen(request: Request, screening: Screening) -> _Seen | None:
     """What the detectors see in a request; `None` where its texts are too large to scan."""
-    size, found, names = 0, Counter[str](), names_of(screening)
+    size, names = 0, names_of(screening)
+    found: dict[str, int] = {}
     is_hidden = False
     for text in texts(request):
         size += len(text)
         if size > LARGEST:
             return None
-        kinds = Counter([finding.kind for finding in scan(text, names)])
+        written = scan(text, names)
+        if not written and "\\" not in text:  # as it mostly is
+            continue
+        kinds = Counter([finding.kind for finding in written])
         for plain in meant(text):
             more = Counter([finding.kind for finding in scan(plain, names)]) - kinds
             is_hidden = is_hidden or bool(more)
             kinds += more
-        found += kinds
-    return _Seen(dict(found), is_hidden)
+        for kind, count in kinds.items():
+            found[kind] = found.get(kind, 0) + count
+    return _Seen(found, is_hidden)
 
 
 def _screened(request: Request, screening: Screening) -> Privacy:
