@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,6 +113,12 @@ def test_a_crash_makes_an_entry_the_newest() -> None:
 
 def test_the_same_request_asked_again_has_the_same_fingerprint() -> None:
     assert fingerprint(asked("Hi", request_id="r1"), SALT) == fingerprint(asked("Hi", request_id="r2"), SALT)
+
+
+def test_a_request_that_was_sealed_meanwhile_has_the_same_fingerprint() -> None:
+    """Found by the simulation: the decision saw it open, the attempts sealed, and a poison went back a third time."""
+    sealed = replace(asked("Hi"), private=True, messages=(Message("user", "Hi", private=True),))
+    assert fingerprint(sealed, SALT) == fingerprint(asked("Hi"), SALT)
 
 
 @pytest.mark.parametrize(

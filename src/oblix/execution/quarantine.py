@@ -95,8 +95,10 @@ def fingerprint(request: Request, salt: bytes) -> bytes:
 
 
 def _sent(request: Request) -> bytes:
+    # Without their labels, which no engine sees: a prompt that is sealed after the decision is the same prompt.
+    messages = [(each.role, each.content, each.tool_calls, each.tool_call_id) for each in request.messages]
     sent: tuple[object, ...] = (
-        request.messages,
+        messages,
         request.tools,
         request.tool_choice,
         request.response_format,
@@ -111,7 +113,7 @@ def _sent(request: Request) -> bytes:
     try:
         return _JSON.encode(sent)
     except RecursionError:
-        sent = (request.messages,)  # nested so deep that nobody can be sent it: nobody will crash of it
+        sent = (messages,)  # nested so deep that nobody can be sent it: nobody will crash of it
     except (TypeError, ValueError):
         pass  # a lone surrogate in the text, which is a likely poison, or an option with keys that are no text
     return repr(sent).encode("utf-8", "surrogatepass")
