@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from oblix.types.attempt import Attempt
 from oblix.types.report import AgentReport
-
-
-class Endpoint(NamedTuple):
-    """Where a hooked cloud model is reached."""
-
-    scheme: str
-    host: str
-    port: int
+from oblix.types.traffic import Endpoint, Exchange
 
 
 class Surroundings(Protocol):
@@ -29,6 +22,9 @@ class Surroundings(Protocol):
 
     def has_local_server(self) -> bool:
         """Whether an edge server on this machine (Ollama and the like) is hooked."""
+
+    def network_changed(self) -> None:
+        """The network is not the one that it was: connections that are kept for later are given up. From any thread."""
 
 
 class BaseAgent(ABC):
@@ -73,3 +69,6 @@ class BaseAgent(ABC):
 
     def notice(self, attempt: Attempt) -> None:  # noqa: B027  optional
         """Called after each attempt, so that an agent can learn from real traffic. Must not block."""
+
+    def observe(self, exchange: Exchange) -> None:  # noqa: B027  optional
+        """Called for what real traffic to a cloud endpoint tells about the way there. Must not block."""

@@ -8,12 +8,13 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from oblix.agents.base import BaseAgent, Endpoint, Surroundings
+from oblix.agents.base import BaseAgent, Surroundings
 from oblix.agents.probes.link import Link, has_route, measure
 from oblix.agents.sensor import Sensor
 from oblix.errors import ConfigurationError
 from oblix.types.attempt import Attempt
 from oblix.types.report import AgentReport
+from oblix.types.traffic import Endpoint
 
 WAIT = 0.08  # seconds that a prompt waits for a first or an overdue reading; below the agents' deadline of 0.1
 ROUTE_EVERY = 0.2  # seconds between two looks at the routing table; one look costs some 15 µs for each endpoint

@@ -11,6 +11,7 @@ from typing import Any
 from oblix.agents.base import BaseAgent
 from oblix.types.attempt import Attempt
 from oblix.types.report import AgentReport
+from oblix.types.traffic import Exchange
 
 DEADLINE = 0.1  # seconds for each check (contract.md)
 READY_DEADLINE = 1.0  # seconds for all initialisations together, once
@@ -66,6 +67,14 @@ class Panel:
                 agent.notice(attempt)
             except Exception:  # noqa: BLE001  the door to users' code
                 _log.exception("agent %r raised in notice()", agent.name)
+
+    def observe(self, exchange: Exchange) -> None:
+        """Tell every agent of what the traffic showed."""
+        for agent in self.agents.values():
+            try:
+                agent.observe(exchange)
+            except Exception:  # noqa: BLE001  the door to users' code
+                _log.exception("agent %r raised in observe()", agent.name)
 
     async def _ask(
         self, agents: Iterable[BaseAgent], deadline: float, context: dict[str, Any]

@@ -142,7 +142,7 @@ class ResourceMonitor(BaseAgent):
         return AgentReport(state="available", target="hybrid", reason=_words(machine), metrics=metrics, stale=stale)
 
     def _over(self, machine: Machine, limits: Mapping[str, float]) -> list[str]:
-        gpu = max((gpu.load_percent for gpu in machine.gpus), default=None)
+        gpu = max((gpu.load_percent for gpu in machine.gpus if gpu.load_percent is not None), default=None)
         cpu = machine.cpu_percent if machine.settled or _witnessed(machine) else None
         return [
             f"{what} {value:.0f} % (limit {limits[key]:g} %)"

@@ -24,10 +24,11 @@ class Sample(NamedTuple, Generic[T]):
 class Sensor(Generic[T]):
     """Calls `read` every `interval` seconds, keeps the latest sample, and reads at once when asked to.
 
-    The thread starts at the first use and belongs to one process: after a fork it starts again.
+    The interval may be a function, which is asked after each reading. The thread starts at the first use and belongs to one process: after a
+    fork it starts again.
     """
 
-    def __init__(self, name: str, read: Callable[[], T], interval: float) -> None:
+    def __init__(self, name: str, read: Callable[[], T], interval: float | Callable[[], float]) -> None:
         self.latest: Sample[T] | None = None
         self._name = name
         self._read = read
@@ -106,8 +107,8 @@ class Sensor(Generic[T]):
 
     @property
     def interval(self) -> float:
-        """Seconds between two readings."""
-        return self._interval
+        """Seconds until the next reading."""
+        return self._interval() if callable(self._interval) else self._interval
 
 
 def _run(sensor: Sensor[T], stopped: threading.Event, wake: threading.Event) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from oblix.agents.base import BaseAgent, Endpoint
+from oblix.agents.base import BaseAgent
 from oblix.models.base import Model
 from oblix.types.report import AgentReport
+from oblix.types.traffic import Endpoint
 
 
 class ClientSurroundings:
     """Answers from the models that are hooked at the moment."""
 
-    def __init__(self, models: Mapping[str, Model]) -> None:
+    def __init__(self, models: Mapping[str, Model], forget_connections: Callable[[], None] = lambda: None) -> None:
         self._models = models
+        self._forget_connections = forget_connections
         self._endpoints: tuple[Endpoint, ...] = ()
         self._local_server = False
 
@@ -42,6 +44,10 @@ class ClientSurroundings:
     def has_local_server(self) -> bool:
         """Whether an edge server is hooked."""
         return self._local_server
+
+    def network_changed(self) -> None:
+        """Give up the connections that are kept for later."""
+        self._forget_connections()
 
 
 def _endpoint(address: str) -> Endpoint:

@@ -15,6 +15,7 @@ _KEYS = ("name", "like", *SWITCHES, "weights", "rule")
 _CONDITIONS = tuple(field.name for field in fields(When))
 _WISHES = ("to", "only", "private", "use", "refuse")
 _PLACES: tuple[Place, ...] = get_args(Place)
+MOST_TARGETS = 50  # of a rule: what its first target is preferred by stays below the weight of a model's health
 
 _BELOW_WEIGHTS = dict.fromkeys(WEIGHTS, "It is a weight: write it below [weights].")
 _IN_A_RULE = dict.fromkeys(("when", "to", "only", "use", "refuse"), "It is part of a rule: write it below [[rule]].")
@@ -105,6 +106,9 @@ def _rule(section: Section) -> Rule:
 
 def _targets(section: Section, key: str) -> tuple[str, ...]:
     targets = tuple(_canonical(target) for target in section.texts(key, '"edge"'))
+    if len(targets) > MOST_TARGETS:
+        said = f"{key!r} names {len(targets)} targets; at most {MOST_TARGETS} make sense."
+        raise Misfit((*section.path, key), said, hint='Name places ("edge", "cloud") or fewer models.')
     for position, target in enumerate(targets):
         provider, colon, model = target.partition(":")
         if target not in _PLACES and not (provider.strip() and colon and model.strip()):

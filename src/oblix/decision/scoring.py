@@ -20,7 +20,7 @@ MOST_VOTES = 20.0  # net, that count
 OUT_OF_REACH = -10_000_000.0  # tried last, but tried
 PREFERRED = 1_000_000.0
 FAILING = -100_000.0
-RULED = 1_000.0  # for each target that a rule names; it names fifty at most
+RULED = 1_000.0  # for each target that a rule names; at most policy_table.MOST_TARGETS of them
 # Seconds and USD below which nobody minds; a factor of ten above them costs a term its weight once.
 UNNOTICED = 0.1
 NEGLIGIBLE = 1e-5

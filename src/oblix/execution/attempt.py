@@ -103,6 +103,7 @@ class Try:
             # A provider promises AttemptFailed only. A slip of ours must not cost the user the answer that another model can give.
             kind, name = FailureKind.INTERNAL, self.model.spec.id
             failure = AttemptFailed(kind, f"{name}: {type(error).__name__}: {error}", cause=error)
+            failure.is_told_by_peer = True  # it may quote the prompt just as well
             self._failed(failure, clock())
             raise failure from error
         finally:

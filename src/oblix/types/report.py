@@ -24,6 +24,7 @@ class AgentReport(Mapping[str, Any]):
         lean: With `hybrid`: the place that it leans to, at three quarters of a vote.
         metrics: Its readings, with units in their names.
         stale: The readings are older than they should be.
+        sparing: Energy or coolness is scarce here: the policy says whether the cloud or a small model at home is to be asked.
     """
 
     proceed: bool = True
@@ -34,6 +35,7 @@ class AgentReport(Mapping[str, Any]):
     metrics: Mapping[str, Any] = field(default_factory=dict)
     lean: Place | None = None
     stale: bool = False
+    sparing: bool = False
 
     @property
     def vote(self) -> Place | None:
@@ -63,6 +65,7 @@ class AgentReport(Mapping[str, Any]):
             "metrics": _plain(self.metrics),
             "lean": self.lean,
             "stale": self.stale,
+            "sparing": self.sparing,
         }
 
     @classmethod
@@ -84,11 +87,14 @@ class AgentReport(Mapping[str, Any]):
             raise ValueError(f"'target' is {target!r}, expected one of {', '.join(TARGETS)}")
         if not isinstance(metrics, Mapping):
             raise ValueError(f"'metrics' is {type(metrics).__name__}, expected a mapping")
-        state, lean, stale = found.get("state", "unknown"), found.get("lean"), found.get("stale", False)
+        state, lean = found.get("state", "unknown"), found.get("lean")
+        stale, sparing = found.get("stale", False), found.get("sparing", False)
         if lean not in (None, "edge", "cloud"):
             raise ValueError(f"'lean' is {lean!r}, expected 'edge' or 'cloud'")
         if not isinstance(stale, bool):
             raise ValueError(f"'stale' is {stale!r}, expected True or False")
+        if not isinstance(sparing, bool):
+            raise ValueError(f"'sparing' is {sparing!r}, expected True or False")
         return cls(
             proceed,
             str(getattr(state, "value", state)),
@@ -97,6 +103,7 @@ class AgentReport(Mapping[str, Any]):
             metrics={str(key): value for key, value in metrics.items()},
             lean=lean,
             stale=stale,
+            sparing=sparing,
         )
 
 

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One graphics processor: load and memory in use, in percent."""
+    """One graphics processor. Percent are of the device; `None` is "cannot tell".
+
+    Attributes:
+        load_percent: Load of everybody else, as far as the driver tells processes apart: our own inference is taken out.
+        memory_percent: Memory in use.
+        own_percent: Load of our own inference; `None` where the driver does not tell processes apart.
+        memory_bytes: Of the device. On a machine whose GPU shares the main memory, what it may use of that.
+        free_bytes: Of that, not in use.
+        throttled: Why it is slowed down (`heat`, `power`, …); empty when it is not.
+        energy_joules: Used since some moment in the past.
+        source: Who told: `nvml`, `sysfs`, `ioreg`.
+    """
 
     name: str
-    load_percent: float
-    memory_percent: float
+    load_percent: float | None
+    memory_percent: float | None
+    _: KW_ONLY
+    own_percent: float | None = None
+    memory_bytes: int | None = None
+    free_bytes: int | None = None
+    temperature_celsius: float | None = None
+    power_watts: float | None = None
+    energy_joules: float | None = None
+    throttled: tuple[str, ...] | None = None
+    source: str = "nvml"
 
 
 def read_gpus() -> tuple[Gpu, ...]:

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from oblix.agents.base import Endpoint
+from oblix.types.traffic import Endpoint
 
 MOST_ADDRESSES = 4  # of one name
 TIMEOUT = 2.0  # seconds for a connection; a SYN that is lost once is sent again after one second
