@@ -21,6 +21,7 @@ from oblix.errors import OblixError
 from oblix.models.embedded import weights as shop
 from oblix.storage.decisions import DecisionLog, Kept
 from oblix.storage.history import Forgotten, recall
+from oblix.storage.parts import whole
 
 Require = Callable[[object, str], None]
 
@@ -102,6 +103,7 @@ class Replaying:
         self._rows: list[tuple[bytes, bytes]] = []
         self._bytes = 0
         self._policies: dict[str, bytes] = {}
+        self._parts: dict[str, bytes] = {}
         self._differing: list[str] = []
 
     def watch(self) -> None:
@@ -115,6 +117,8 @@ class Replaying:
                     self._note(record, facts)
             elif "INTO policy" in statement:
                 self._policies.update(rows)
+            elif "INTO part" in statement:
+                self._parts.update(rows)
 
         DecisionLog._insert = watched  # type: ignore[method-assign, assignment]
 
@@ -139,7 +143,9 @@ class Replaying:
 
     def _compare(self, written: dict[str, Any], facts: bytes) -> str | None:
         try:
-            past = recall(Kept(written, facts, self._policies.get(written["policy_digest"]), None))
+            past = recall(
+                Kept(written, whole(facts, self._parts.get), self._policies.get(written["policy_digest"]), None)
+            )
         except Forgotten as error:
             return str(error)
         again = msgspec.json.decode(msgspec.json.encode(decide(*past).verdicts()))

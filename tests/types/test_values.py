@@ -142,8 +142,9 @@ def test_a_report_is_object_and_mapping() -> None:
         "metrics": {"cpu_percent": 3.0},
         "lean": None,
         "stale": False,
+        "sparing": False,
     }
-    assert len(REPORT) == 7
+    assert len(REPORT) == 8
     with pytest.raises(KeyError):
         REPORT["vote"]
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from oblix.decision.facts import Facts
 from oblix.errors import ConfigurationError
+from oblix.storage.parts import Parts, whole
 from oblix.storage.sqlite import open_file
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ PATIENCE = 2.0  # seconds that a write waits for other processes; then the promp
 # Writes, some 2,000 pages of 4 KiB (SQLite's own default is 1,000). The checkpoint syncs the disk (5 to 25 ms), so it runs beside, on a
 # thread. While the write-ahead log stays small its pages are used again, which makes a write a quarter faster than in fresh ones.
 CHECKPOINT_EVERY = 400
+MOST_PARTS = 1000  # that a reader remembers; some 500 bytes each
 _log = logging.getLogger("oblix.storage")
 _ENCODER = msgspec.json.Encoder(enc_hook=str)  # an agent's metrics may hold anything
 
@@ -29,7 +32,7 @@ class Kept(NamedTuple):
 
     Attributes:
         record: As it was written; see `oblix.decision.record.modern`.
-        facts: JSON, what it was decided on.
+        facts: JSON, what it was decided on, with its parts.
         policy: JSON, the policy that decided, `None` where it was not kept (earlier versions).
         outcome: What became of it, `None` while that is not known.
     """
@@ -75,6 +78,7 @@ class DecisionLog:
         self._path = path
         self._db: apsw.Connection | None = None
         self._writes = 0
+        self._parts = Parts(_ENCODER.encode)
 
     @property
     def is_open(self) -> bool:
@@ -98,7 +102,11 @@ class DecisionLog:
         Raises:
             apsw.Error: The file could not be written (full disk, locked for longer than 2 s).
         """
-        row = (decision_id, at, _ENCODER.encode(record), _ENCODER.encode(facts))
+        kept = self._parts.split(facts) if isinstance(facts, Facts) else facts
+        row = (decision_id, at, _ENCODER.encode(record), _ENCODER.encode(kept))
+        if parts := self._parts.unwritten():  # before the first row that names them
+            await self._insert("INSERT OR IGNORE INTO part VALUES (?, ?)", parts)
+            self._parts.wrote(parts)
         await self._insert("INSERT INTO decision VALUES (?, ?, ?, ?)", [row])
 
     async def write_policy(self, digest: str, policy: Mapping[str, Any]) -> None:
@@ -166,7 +174,7 @@ class DecisionLog:
             else:
                 low = decision_id.upper()  # ours are in capitals; a caller's own names are taken as they are
                 found = _latest(db, "id = ?", decision_id) or _latest(db, "id >= ? AND id < ?", low, low + "~")
-            return None if found is None else _kept(db, found, {})
+            return None if found is None else _Reader(db).kept(found)
 
     def decisions(self, since: float | None = None) -> Iterator[Kept]:
         """Every decision since then (seconds since the epoch), the newest last, one at a time.
@@ -175,9 +183,9 @@ class DecisionLog:
             ConfigurationError: The file cannot be opened or read.
         """
         with self._reading() as db:
-            policies: dict[str, bytes | None] = {}
+            reader = _Reader(db)
             for row in db.execute(_DECISION + "WHERE at >= ? ORDER BY rowid", (since or 0.0,)):
-                yield _kept(db, row, policies)
+                yield reader.kept(row)
 
     def recent_timings(self, limit: int = 300) -> list[Timed]:
         """How long the latest attempts that succeeded took, the newest last: what a client learns from at its start.
@@ -210,6 +218,7 @@ class DecisionLog:
     def close(self) -> None:
         """Close the file."""
         db, self._db = self._db, None
+        self._parts = Parts(_ENCODER.encode)  # it may be another file that is opened under this path
         if db is not None:
             db.close()
 
@@ -238,13 +247,32 @@ def _latest(db: apsw.Connection, where: str, *values: str) -> Any:
     return db.execute(_DECISION + "WHERE " + where + " ORDER BY rowid DESC LIMIT 1", values).fetchone()
 
 
-def _kept(db: apsw.Connection, row: Any, policies: dict[str, bytes | None]) -> Kept:
-    record: dict[str, Any] = msgspec.json.decode(row[0])
-    digest = str(record.get("policy_digest") or "")
-    if digest not in policies:
-        found: Any = db.execute("SELECT body FROM policy WHERE digest = ?", (digest,)).fetchone()
-        policies[digest] = None if found is None else found[0]
-    return Kept(record, row[1], policies[digest], None if row[2] is None else msgspec.json.decode(row[2]))
+class _Reader:
+    """Puts rows together again; what several of them name is looked up once."""
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self._db = db
+        self._policies: dict[str, bytes | None] = {}
+        self._parts: dict[str, bytes | None] = {}
+
+    def kept(self, row: Any) -> Kept:
+        record: dict[str, Any] = msgspec.json.decode(row[0])
+        digest = str(record.get("policy_digest") or "")
+        if digest not in self._policies:
+            self._policies[digest] = self._body("SELECT body FROM policy WHERE digest = ?", digest)
+        outcome = None if row[2] is None else msgspec.json.decode(row[2])
+        return Kept(record, whole(row[1], self._part), self._policies[digest], outcome)
+
+    def _part(self, digest: str) -> bytes | None:
+        if digest not in self._parts:
+            if len(self._parts) >= MOST_PARTS:
+                self._parts.clear()
+            self._parts[digest] = self._body("SELECT body FROM part WHERE digest = ?", digest)
+        return self._parts[digest]
+
+    def _body(self, statement: str, digest: str) -> bytes | None:
+        found: Any = self._db.execute(statement, (digest,)).fetchone()
+        return None if found is None else found[0]
 
 
 def _fields(each: _Try) -> tuple[Any, ...]:

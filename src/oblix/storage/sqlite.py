@@ -38,6 +38,12 @@ MIGRATIONS: tuple[str, ...] = (
         body BLOB NOT NULL             -- JSON, the policy as `policy_table.to_mapping` gives it
     );
     """,
+    """
+    CREATE TABLE part (
+        digest TEXT PRIMARY KEY,       -- of the body; the facts of a decision name it: {"part": digest}
+        body BLOB NOT NULL             -- JSON, a model's spec or an agent's report
+    ) WITHOUT ROWID;
+    """,
 )
 
 
