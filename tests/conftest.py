@@ -110,15 +110,19 @@ class Replaying:
         """Stand beside the one function through which every row goes."""
         insert = DecisionLog._insert
 
-        async def watched(log: DecisionLog, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-            await insert(log, statement, rows)
+        async def watched(
+            log: DecisionLog,
+            statement: str,
+            rows: Sequence[tuple[Any, ...]],
+            parts: Sequence[tuple[str, bytes]] = (),
+        ) -> None:
+            await insert(log, statement, rows, parts)
+            self._parts.update(parts)
             if statement.startswith("INSERT INTO decision"):
                 for _, _, record, facts in rows:
                     self._note(record, facts)
             elif "INTO policy" in statement:
                 self._policies.update(rows)
-            elif "INTO part" in statement:
-                self._parts.update(rows)
 
         DecisionLog._insert = watched  # type: ignore[method-assign, assignment]
 

@@ -211,6 +211,8 @@ class Disk:
     def _keep(self, statement: str, row: tuple[Any, ...]) -> None:
         if "policy " in statement:
             self._trace.note(f"disk keeps policy {row[0]}")
+        elif "part " in statement:
+            self._trace.note(f"disk keeps part {row[0]}")
         elif "decision " in statement:
             self.decided[row[0]] = row[2]
             self._trace.note(f"disk keeps decision {row[0]}")

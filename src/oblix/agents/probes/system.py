@@ -24,16 +24,19 @@ class System:
     def __init__(self, root: Path | None = None, platform: str = sys.platform) -> None:
         self.platform = platform
         self.is_recorded = root is not None
-        self._root = root or Path("/")
+        self._root = "" if root is None else str(root)
 
     def path(self, path: str) -> Path:
         """Where a file of that machine lies on this one."""
-        return self._root / path.lstrip("/")
+        return Path(f"{self._root}/{path.lstrip('/')}")
 
     def text(self, path: str) -> str | None:
         """What the file holds, without the space around it; `None` where it is missing or may not be read."""
         try:
-            return self.path(path).read_text("utf-8", "replace").strip()
+            # Without buffers and `Path`: some files are read twice a second for as long as a client lives, cold each time, and this takes
+            # 28 µs a file instead of 75.
+            with open(f"{self._root}/{path.lstrip('/')}", "rb", buffering=0) as file:  # noqa: PTH123
+                return file.read().decode("utf-8", "replace").strip()
         except OSError:
             return None
 
