@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oblix.agents.simulated import SimulatedAgent, power, simulated
+from oblix.agents.simulated import SimulatedAgent, simulated
 from oblix.errors import InvalidRequest
 from oblix.types.report import AgentReport
 
@@ -39,8 +39,12 @@ def reports(text: str) -> dict[str, AgentReport]:
             "resource_monitor",
             ("available", "hybrid", None, "machine free (CPU 50 %, memory 60 %)"),
         ),
-        ("battery=9", "power", ("low", "hybrid", "cloud", "battery 9 %, not charging")),
+        ("battery=9", "power", ("low", "hybrid", None, "battery 9 %, not charging")),
         ("battery=80", "power", ("sufficient", "hybrid", None, "battery 80 %, not charging")),
+        ("battery=20", "power", ("sufficient", "hybrid", None, "battery 20 %, not charging")),
+        ("hot", "power", ("hot", "hybrid", None, "slowed down by heat")),
+        ("hot,battery=80", "power", ("hot", "hybrid", None, "battery 80 %, not charging, slowed down by heat")),
+        ("hot,battery=5", "power", ("low", "hybrid", None, "battery 5 %, not charging, slowed down by heat")),
     ],
 )
 def test_a_reading_is_reported_as_the_real_agent_would(text: str, name: str, found: tuple[Any, ...]) -> None:
@@ -73,6 +77,7 @@ def test_nothing_is_simulated_by_nothing() -> None:
         ("latency=-1", "latency=-1 is no number from 0 to", "milliseconds"),
         ("budget=inf", "budget=inf is no number from 0 to", "USD"),
         ("offline=1", "offline takes no value", "--simulate offline"),
+        ("hot=99", "hot takes no value", "--simulate hot"),
         ("offline,loss=3,degraded", "Offline there is no degraded and no loss", "Leave one"),
     ],
 )
@@ -89,10 +94,18 @@ def test_no_text_raises_anything_else(text: str) -> None:
         simulated(text)
 
 
-def test_a_battery_that_is_charging_says_nothing() -> None:
-    assert power(3.0, charging=True).lean is None
-    assert power(19.9).lean == "cloud"
-    assert power(20.0).lean is None
+@pytest.mark.parametrize(
+    ("text", "sparing"),
+    [("battery=9", True), ("hot", True), ("battery=80", False), ("cpu=95", False), ("offline", False)],
+)
+def test_what_is_scarce_is_to_be_spared(text: str, sparing: bool) -> None:
+    assert {report.sparing for report in reports(text).values()} == {sparing}
+
+
+def test_a_simulated_battery_is_no_sensor() -> None:
+    metrics = reports("battery=9")["power"].metrics
+    told = {name: value for name, value in metrics.items() if value not in (None, {})}
+    assert told == {"battery_percent": 9.0, "charging": False, "on_battery": True, "source": "simulated"}
 
 
 def test_asked_in_full_it_says_the_same() -> None:

@@ -7,9 +7,10 @@ from oblix.types.report import AgentReport
 
 if TYPE_CHECKING:
     from oblix.agents.connectivity import ConnectivityAgent
+    from oblix.agents.power import PowerAgent
     from oblix.agents.resource_monitor import ResourceMonitor
 
-__all__ = ["AgentReport", "BaseAgent", "ConnectivityAgent", "ResourceMonitor"]
+__all__ = ["AgentReport", "BaseAgent", "ConnectivityAgent", "PowerAgent", "ResourceMonitor"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,6 +19,10 @@ def __getattr__(name: str) -> Any:
         from oblix.agents.connectivity import ConnectivityAgent
 
         return ConnectivityAgent
+    if name == "PowerAgent":
+        from oblix.agents.power import PowerAgent
+
+        return PowerAgent
     if name == "ResourceMonitor":
         from oblix.agents.resource_monitor import ResourceMonitor
 

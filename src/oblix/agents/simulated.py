@@ -8,13 +8,16 @@ from typing import NamedTuple
 
 from oblix.agents.base import BaseAgent
 from oblix.agents.connectivity import ConnectivityAgent, Quality
-from oblix.agents.probes.gpu import Gpu
+from oblix.agents.power import PowerAgent
+from oblix.agents.power_reading import Power
+from oblix.agents.probes.battery import Battery
+from oblix.agents.probes.graphics import Gpu
+from oblix.agents.probes.heat import Heat
 from oblix.agents.probes.machine import Machine
 from oblix.agents.resource_monitor import ResourceMonitor
 from oblix.errors import InvalidRequest, known_hint
 from oblix.types.report import AgentReport
 
-LOW_BATTERY = 20.0  # percent, below which the cloud is asked rather than the machine: where laptops begin to warn
 _OFFLINE = AgentReport(state="disconnected", target="local", reason="no network route")
 # Name → the highest value that makes sense, and its unit.
 _READINGS: dict[str, tuple[float, str]] = {
@@ -27,7 +30,7 @@ _READINGS: dict[str, tuple[float, str]] = {
     "bandwidth": (1e6, "Mbit/s"),
     "budget": (1e6, "USD"),
 }
-_STATES = ("offline", "degraded")
+_STATES = ("offline", "degraded", "hot")
 KNOWN = (*_STATES, *(f"{name}=" for name in _READINGS))
 
 
@@ -68,19 +71,10 @@ def simulated(text: str) -> Simulation:
         found["connectivity_monitor"] = ConnectivityAgent().judge(quality)
     if (machine := _machine(readings)) is not None:
         found["resource_monitor"] = ResourceMonitor().judge(machine)
-    if "battery" in readings:
-        found["power"] = power(readings["battery"])
+    if (power := _power(states, readings)) is not None:
+        found["power"] = PowerAgent().judge(power)
     agents = tuple(SimulatedAgent(name, report) for name, report in found.items())
     return Simulation(agents, readings.get("budget"))
-
-
-def power(percent: float, *, charging: bool = False) -> AgentReport:
-    """What a battery speaks for: near its end the cloud may do the work. A sensor for it comes with a later version."""
-    metrics = {"battery_percent": percent, "charging": charging}
-    told = f"battery {percent:.0f} %, {'charging' if charging else 'not charging'}"
-    if percent < LOW_BATTERY and not charging:
-        return AgentReport(state="low", target="hybrid", lean="cloud", reason=told, metrics=metrics)
-    return AgentReport(state="sufficient", reason=told, metrics=metrics)
 
 
 def _parse(text: str) -> tuple[set[str], dict[str, float]]:
@@ -131,3 +125,12 @@ def _machine(readings: Mapping[str, float]) -> Machine | None:
     gpus = (Gpu("simulated", readings["gpu"], 0.0),) if "gpu" in readings else ()
     cpu = readings.get("cpu", None if "memory" in readings else 0.0)
     return Machine(cpu, 1, memory_percent=readings.get("memory"), gpus=gpus, source="simulated")
+
+
+def _power(states: set[str], readings: Mapping[str, float]) -> Power | None:
+    """The battery and the heat that are described, `None` where they are not. A battery that is named is what the machine runs on."""
+    percent = readings.get("battery")
+    if percent is None and "hot" not in states:
+        return None
+    battery = None if percent is None else Battery(percent, False, True, source="simulated")
+    return Power(battery, Heat(None, True, source="simulated") if "hot" in states else None, source="simulated")

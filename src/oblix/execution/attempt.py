@@ -215,12 +215,11 @@ class Try:
         if self._is_told:
             return
         spec, health, started = self.model.spec, self.hands.health, self._since
-        if (
-            error.is_told_by_peer
-        ):  # what a peer says may quote the prompt, and is kept, and told to others as the model's health
-            error.message = without_quotations(
-                error.message, self.journey.request, known=(spec.id, spec.endpoint or "")
-            )
+        if error.is_told_by_peer:
+            # What a peer says may quote the prompt, and is kept, and told to others as the model's health.
+            known = (spec.id, spec.endpoint or "")
+            error.message = without_quotations(error.message, self.journey.request, known=known)
+            error.args = (error.message,)
         if not blame:  # short deadlines say little of a model; three in a row say something
             health.failed(spec, FailureKind.OVERLOADED, error.message, now, started=started)
         else:

@@ -1,65 +1,44 @@
-"""Graphics processors: NVIDIA by NVML (extra `gpu`). Where nothing can be told, none is reported; nothing is ever guessed."""
+"""Graphics processors: NVIDIA (extra `gpu`), AMD, Apple. Where nothing can be told, none is reported; nothing is ever guessed."""
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable
+from typing import Protocol
+
+from oblix.agents.probes.amd import AmdProbe
+from oblix.agents.probes.apple import AppleProbe
+from oblix.agents.probes.graphics import Gpu
+from oblix.agents.probes.nvidia import NvidiaProbe
+from oblix.agents.probes.system import HERE, System
+
+__all__ = ["Gpu", "GpuProbe"]
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """One graphics processor. Percent are of the device; `None` is "cannot tell".
+class _Make(Protocol):
+    def is_present(self) -> bool: ...
+    def read(self) -> tuple[Gpu, ...]: ...
 
-    Attributes:
-        load_percent: Load of everybody else, as far as the driver tells processes apart: our own inference is taken out.
-        memory_percent: Memory in use.
-        own_percent: Load of our own inference; `None` where the driver does not tell processes apart.
-        memory_bytes: Of the device. On a machine whose GPU shares the main memory, what it may use of that.
-        free_bytes: Of that, not in use.
-        throttled: Why it is slowed down (`heat`, `power`, …); empty when it is not.
-        energy_joules: Used since some moment in the past.
-        source: Who told: `nvml`, `sysfs`, `ioreg`.
+
+class GpuProbe:
+    """All graphics processors of a machine. `read` is for one thread, which a broken driver may hang; `is_present` is for any.
+
+    Args:
+        own_processes: Asked at each reading for the processes whose load is our own inference.
     """
 
-    name: str
-    load_percent: float | None
-    memory_percent: float | None
-    _: KW_ONLY
-    own_percent: float | None = None
-    memory_bytes: int | None = None
-    free_bytes: int | None = None
-    temperature_celsius: float | None = None
-    power_watts: float | None = None
-    energy_joules: float | None = None
-    throttled: tuple[str, ...] | None = None
-    source: str = "nvml"
+    def __init__(self, own_processes: Callable[[], frozenset[int]], system: System = HERE) -> None:
+        self._makes: tuple[_Make, ...]
+        if system.platform == "darwin":
+            self._makes = (AppleProbe(own_processes, system),)
+        elif system.is_recorded:  # NVML tells of the machine that it runs on, and of no other
+            self._makes = (AmdProbe(own_processes, system),)
+        else:
+            self._makes = (NvidiaProbe(own_processes, system), AmdProbe(own_processes, system))
 
+    def is_present(self) -> bool:
+        """Whether a reading is worth its while. Takes microseconds and touches no driver."""
+        return any(make.is_present() for make in self._makes)
 
-def read_gpus() -> tuple[Gpu, ...]:
-    """All that NVML tells of; empty without its library or a device."""
-    try:
-        import pynvml
-    except ImportError:
-        return ()
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        return tuple(_read(number) for number in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError:
-        return ()
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _read(number: int) -> Gpu:
-    import pynvml
-
-    handle = pynvml.nvmlDeviceGetHandleByIndex(number)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    name = pynvml.nvmlDeviceGetName(handle)
-    return Gpu(
-        name.decode() if isinstance(name, bytes) else str(name),
-        float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
-        100.0 * memory.used / memory.total if memory.total else 0.0,
-    )
+    def read(self) -> tuple[Gpu, ...]:
+        """One reading of each device; empty where there is none. May hang with its driver."""
+        return tuple(gpu for make in self._makes if make.is_present() for gpu in make.read())

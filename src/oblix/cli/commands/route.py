@@ -17,8 +17,8 @@ from oblix.client.hall import Thought
 from oblix.errors import NoRoute
 from oblix.settings import home
 
-_SIMULATE = """What is to be taken for true, with commas between: offline, degraded, battery=PERCENT, cpu=PERCENT, memory=PERCENT,
-gpu=PERCENT, latency=MILLISECONDS, loss=PERCENT, bandwidth=MBIT/S, budget=USD. (There is no sensor for the battery yet.)"""
+_SIMULATE = """What is to be taken for true, with commas between: offline, degraded, hot, battery=PERCENT, cpu=PERCENT, memory=PERCENT,
+gpu=PERCENT, latency=MILLISECONDS, loss=PERCENT, bandwidth=MBIT/S, budget=USD."""
 
 
 @click.command("route")
