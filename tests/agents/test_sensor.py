@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import logging
 import subprocess
@@ -15,7 +14,6 @@ from collections.abc import Callable
 
 import pytest
 
-from oblix.agents import ConnectivityAgent, ResourceMonitor
 from oblix.agents.sensor import Sensor
 
 
@@ -158,14 +156,53 @@ def test_a_loop_that_is_gone_is_told_nothing() -> None:
     sensor.stop()
 
 
-@pytest.mark.parametrize("kind", [ResourceMonitor, ConnectivityAgent])
-def test_an_agent_that_is_dropped_leaves_no_thread(kind: type[ResourceMonitor | ConnectivityAgent]) -> None:
-    agent = kind("dropped")
-    agent._sensor.start()
-    assert threads("dropped")
-    del agent
-    gc.collect()
-    wait_until(lambda: not threads("dropped"))
+def test_one_that_hangs_never_gets_a_second_thread() -> None:
+    """Each client that came and went would have left one more behind."""
+    release, readings = threading.Event(), itertools.count()
+
+    def read() -> int:
+        release.wait(60)
+        return next(readings)
+
+    sensor = Sensor("t9", read, 1e6)
+    for _ in range(10):
+        sensor.start()
+        wait_until(lambda: threads("t9"))
+        sensor.stop()
+    assert len(threads("t9")) == 1
+    sensor.start()
+    release.set()
+    wait_until(lambda: sensor.latest)
+    assert len(threads("t9")) == 1
+    sensor.stop()
+    wait_until(lambda: not threads("t9"))
+
+
+def test_its_interval_may_change() -> None:
+    numbers, pauses = itertools.count(), iter([0.0, 0.0, 1e6])
+    sensor = Sensor("t10", lambda: next(numbers), lambda: next(pauses))
+    sensor.start()
+    wait_until(lambda: sensor.latest and sensor.latest.value == 2)
+    sensor.stop()
+
+
+def test_two_loops_may_wait_at_once() -> None:
+    release = threading.Event()
+    sensor = Sensor("t11", lambda: release.wait(60), 1e6)
+    came: list[bool] = []
+
+    async def main() -> None:
+        came.append(await sensor.refresh(30.0))
+
+    loops = [threading.Thread(target=lambda: asyncio.run(main())) for _ in range(2)]
+    for loop in loops:
+        loop.start()
+    wait_until(lambda: len(sensor._waiting) == 2)
+    release.set()
+    for loop in loops:
+        loop.join(30)
+    assert came == [True, True]
+    sensor.stop()
 
 
 def test_a_hung_device_delays_neither_a_prompt_nor_the_exit() -> None:
@@ -198,8 +235,9 @@ def test_a_hung_device_delays_neither_a_prompt_nor_the_exit() -> None:
 def test_a_fork_has_sensors_of_its_own() -> None:
     ran = program(
         """
-        import asyncio, os, threading, warnings
+        import asyncio, os, threading
         from oblix.agents import ResourceMonitor
+        from oblix.agents.sampler import SAMPLER
 
         async def look(agent):
             for _ in range(300):  # a busy machine may need more than the 90 ms that one check waits
@@ -209,14 +247,13 @@ def test_a_fork_has_sensors_of_its_own() -> None:
 
         agent = ResourceMonitor()
         assert asyncio.run(look(agent))
-        agent._sensor._lock.acquire()   # as if the fork fell into the moment in which the sensor's thread held it
-        child = os.fork()
+        with SAMPLER._lock, SAMPLER._machine._lock:   # as if the fork fell into the moment in which another thread held them
+            child = os.fork()
         if child == 0:
-            agent._sensor.latest = None
+            agent._seat.latest = None
             told = asyncio.run(look(agent))
             names = [thread.name for thread in threading.enumerate()]
-            os._exit(0 if told and "oblix-sensor-resource_monitor" in names else 1)
-        agent._sensor._lock.release()
+            os._exit(0 if told and "oblix-sensor-machine" in names else 1)
         raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         """
     )

@@ -163,7 +163,7 @@ def test_a_client_that_is_dropped_takes_its_thread_and_sensors_along() -> None:
     assert names().count("oblix-sync") == before + 1
     del client
     deadline = time.monotonic() + 20
-    while names().count("oblix-sync") > before or "oblix-sensor-of the twin" in names():
+    while names().count("oblix-sync") > before or "oblix-sensor-machine" in names():
         gc.collect()
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -24,8 +24,8 @@ class Sample(NamedTuple, Generic[T]):
 class Sensor(Generic[T]):
     """Calls `read` every `interval` seconds, keeps the latest sample, and reads at once when asked to.
 
-    The interval may be a function, which is asked after each reading. The thread starts at the first use and belongs to one process: after a
-    fork it starts again.
+    The interval may be a function, asked after each reading. The thread starts at the first use and belongs to one process: after a
+    fork it starts again. There is never more than one, also when one that hangs is stopped and started again: `read` needs no lock.
     """
 
     def __init__(self, name: str, read: Callable[[], T], interval: float | Callable[[], float]) -> None:
@@ -33,28 +33,34 @@ class Sensor(Generic[T]):
         self._name = name
         self._read = read
         self._interval = interval
-        self._wake = threading.Event()
-        self._stopped = threading.Event()
-        self._owner = 0
-        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._failing = False
-        self._began: float | None = None  # when the present reading began (`time.monotonic()`)
+        self._stopping = False
+        self._renew(owner=0)
+
+    def _renew(self, owner: int) -> None:
+        """Begin anew: at first, and after a fork, which took no thread along, but perhaps a lock that one of them held."""
+        self._owner = owner
         self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._running = False
+        self._began: float | None = None  # when the present reading began (`time.monotonic()`)
 
     def start(self) -> None:
         """Start the thread, unless it runs already in this process."""
-        if self._owner == os.getpid() and not self._stopped.is_set():
-            return
-        self._owner = os.getpid()
-        self._wake, self._stopped, self._lock = threading.Event(), threading.Event(), threading.Lock()
-        self._waiting = []
-        threading.Thread(
-            target=_run, args=(self, self._stopped, self._wake), name=f"oblix-sensor-{self._name}", daemon=True
-        ).start()
+        if self._owner != (here := os.getpid()):
+            self._renew(here)
+        with self._lock:
+            if self._stopping:
+                self._stopping = self._failing = False
+            if self._running:
+                return
+            self._running = True
+        threading.Thread(target=_run, args=(self,), name=f"oblix-sensor-{self._name}", daemon=True).start()
 
     def stop(self) -> None:
         """Let the thread end. It is not waited for: its device may hang."""
-        self._stopped.set()
+        self._stopping = True  # without the lock: the garbage collector may call this, from any line of any thread
         self._wake.set()
 
     def age(self) -> float:
@@ -68,12 +74,12 @@ class Sensor(Generic[T]):
 
     async def refresh(self, within: float) -> bool:
         """Read now; whether a new sample came within so many seconds. A reading that hangs for longer already is not waited for."""
+        self.start()
         began = self._began
-        if began is not None and self._owner == os.getpid() and time.monotonic() - began > within:
+        if began is not None and time.monotonic() - began > within:
             return False
         loop = asyncio.get_running_loop()
         news: asyncio.Future[None] = loop.create_future()
-        self.start()  # first, because after a fork the lock may be held by a thread that is not there any more
         with self._lock:
             self._waiting.append((loop, news))
         self._wake.set()
@@ -110,12 +116,19 @@ class Sensor(Generic[T]):
         """Seconds until the next reading."""
         return self._interval() if callable(self._interval) else self._interval
 
+    def _goes_on(self) -> bool:
+        """Whether the thread is still wanted; if not, it is gone from this moment, and a start makes another one."""
+        with self._lock:
+            self._running = not self._stopping
+            return self._running
 
-def _run(sensor: Sensor[T], stopped: threading.Event, wake: threading.Event) -> None:
-    while not stopped.is_set():
-        wake.clear()
+
+def _run(sensor: Sensor[T]) -> None:
+    while sensor._goes_on():
+        sensor._wake.clear()
         sensor.take()
-        wake.wait(sensor.interval)
+        if not sensor._stopping:
+            sensor._wake.wait(sensor.interval)
 
 
 def _tell(news: asyncio.Future[None]) -> None:

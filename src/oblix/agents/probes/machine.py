@@ -1,135 +1,233 @@
-"""One reading of the machine: processor, memory, pressure, graphics processors."""
+"""One reading of the machine, or of the container that we are in: processor, memory, pressure, and which of it is our own inference."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
-from oblix.agents.probes.gpu import Gpu, read_gpus
+from oblix.agents.probes import cgroup, cpu, memory, pressure, processes
+from oblix.agents.probes.gpu import Gpu
+from oblix.agents.probes.system import HERE, System
+from oblix.agents.probes.window import SETTLED, Counters, free_cores, seconds_between, stalled, throttled
 from oblix.errors import ConfigurationError
 
-FIRST_WINDOW = 0.06  # seconds; short enough for the first prompt to wait for it, 12 clock ticks on two cores
-SERVER_NAMES = (
-    "ollama",
-    "llama-server",
-    "llama-box",
-    "lms",
-    "vllm",
-)  # how the usual edge servers' processes are called
-SERVERS_EVERY = 30.0  # seconds; listing all processes takes 40 ms
+# Seconds that a reading covers. The first is short enough for a prompt to wait for it, and 12 clock ticks on two cores; of the others, half
+# of a second is noise, and after 3 s a busy machine must be known as one.
+FIRST_WINDOW, WINDOW = 0.06, 2.0
+FORGOTTEN = 10.0  # seconds without a reading, after which a mean over all that time says nothing about now
+SLOW = 10.0  # seconds between two looks at what seldom changes: limits, and which cores we may use
+SERVERS_EVERY = 30.0  # seconds between two searches for edge servers, which look at every process
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the machine is doing. Percent are of the whole machine; `None` is "cannot tell".
+    """What the machine is doing. Percent are of what this process may use of it; `None` is "cannot tell".
+
+    Where control groups (a container) limit this process, it is the tightest limit that counts.
 
     Attributes:
-        cpu_percent: Load of everybody else: our own inference is taken out.
+        cpu_percent: What everybody else takes: our own inference is taken out.
+        cores: Cores that we may use, possibly a fraction of one.
         own_percent: Load of our own inference.
         settled: Measured over long enough to be believed without a second witness.
-        pressure_cpu_percent: Share of the last 10 s in which somebody waited for a processor (`/proc/pressure/cpu`, some avg10).
+        pressure_cpu_percent: Share of the last 2 s (of a first reading: of the last 10 s) in which somebody waited for a processor.
+        pressure_memory_percent: The same for memory: somebody waited while it was being freed, or read back.
+        pressure_memory_full_percent: Share of the time in which nobody could work for that reason.
+        memory_percent: What everybody else holds: what our own inference holds is taken out.
+        own_memory_bytes: What our own inference holds; weights that are mapped from a file are not in it.
+        throttled_percent: Share of the periods in which the container's quota of processor time was used up.
+        machine_cores: Of the machine, where a limit leaves us fewer.
+        in_container: `None` where nobody looked (a recorded reading).
+        gpus_stale: There are graphics processors, and they gave no reading in the last seconds.
         source: `sensors`, or the file of a recorded reading.
     """
 
     cpu_percent: float | None
-    cores: int
+    cores: float
     _: KW_ONLY
     own_percent: float = 0.0
     settled: bool = True
     load_1min: float | None = None
     pressure_cpu_percent: float | None = None
+    pressure_memory_percent: float | None = None
+    pressure_memory_full_percent: float | None = None
     memory_percent: float | None = None
+    memory_total_bytes: int | None = None
     memory_available_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    own_memory_bytes: int = 0
     swap_percent: float | None = None
+    cpu_limit_cores: float | None = None
+    throttled_percent: float | None = None
+    machine_cores: int | None = None
+    in_container: bool | None = None
     gpus: tuple[Gpu, ...] = ()
+    gpus_stale: bool = False
     source: str = "sensors"
 
 
-class MachineProbe:
-    """Takes readings one after the other; processor load is the difference between two of them. For one thread only."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What seldom changes: where we run, and under which limits."""
 
-    def __init__(self, own_processes: Callable[[], frozenset[int]], has_local_server: Callable[[], bool]) -> None:
-        self._own = own_processes
-        self._has_server = has_local_server
-        self._last: tuple[float, float, float, dict[int, float]] | None = None
-        self._smooth: float | None = None
-        self._servers: tuple[float, frozenset[int]] = (float("-inf"), frozenset())
+    usable: frozenset[int] | None
+    machine_cores: int
+    groups: cgroup.Groups
+
+    @property
+    def cores(self) -> int:
+        return len(self.usable) if self.usable else self.machine_cores
+
+    @property
+    def limit(self) -> float:
+        return min(float(self.cores), self.groups.cpu_limit() or float(self.cores))
+
+
+class MachineProbe:
+    """Takes readings one after the other; what is a share of time is the difference between two of them. For one thread only.
+
+    Args:
+        own_processes: Processes of our own inference.
+        has_local_server: Whether the edge servers of this machine count as our own inference, too.
+        clock: Seconds that do not go back.
+        wait: Waits so many seconds, for the first reading.
+
+    Attributes:
+        own: The processes that the last reading took for our own inference. To be read from any thread.
+    """
+
+    def __init__(
+        self,
+        own_processes: Callable[[], frozenset[int]],
+        has_local_server: Callable[[], bool],
+        *,
+        system: System = HERE,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._own, self._has_server = own_processes, has_local_server
+        self._system, self._clock, self._wait = system, clock, wait
+        self._place: _Place | None = None
+        self._looked_around = self._searched = float("-inf")
+        self._servers: frozenset[int] = frozenset()
+        self._past: deque[Counters] = deque()
+        self._tally, self._tally_inside = processes.Tally(WINDOW), processes.Tally(WINDOW)
+        self._inside: dict[int, bool] = {}
+        self.own: frozenset[int] = frozenset()
 
     def read(self) -> Machine:
-        """A reading. The first one takes 60 ms, because load needs an interval."""
+        """A reading. The first one takes 60 ms, because load needs an interval.
+
+        Raises:
+            ConfigurationError: `OBLIX_READINGS` names a file that holds no reading.
+        """
         recorded = os.environ.get("OBLIX_READINGS")
         if recorded:
             return read_recorded(Path(recorded))
-        import psutil
+        place = self._look_around()
+        if self._past and self._clock() - self._past[-1].at > FORGOTTEN:
+            self._past.clear()
+        if not self._past:
+            self._past.append(self._count(place, self._own_now()))
+            self._wait(FIRST_WINDOW)
+        own = self._own_now()
+        now = self._count(place, own)
+        return self._compose(place, self._step(now), now, sum(process.memory_bytes for process in own))
 
-        settled = self._last is not None
-        if self._last is None:
-            self._last = self._times()
-            time.sleep(FIRST_WINDOW)
-        total, own = self._load()
-        others = None if total is None else max(0.0, total - own)
-        if others is not None:
-            self._smooth = others if self._smooth is None else 0.5 * self._smooth + 0.5 * others
-        memory = psutil.virtual_memory()
-        return Machine(
-            self._smooth,
-            _cores(),
-            own_percent=own,
-            settled=settled,
-            load_1min=_load_average(),
-            pressure_cpu_percent=_pressure(),
-            memory_percent=float(memory.percent),
-            memory_available_bytes=int(memory.available),
-            swap_percent=float(psutil.swap_memory().percent),
-            gpus=read_gpus(),
-        )
+    def _look_around(self) -> _Place:
+        now, before = self._clock(), self._place
+        if before is not None and now - self._looked_around < SLOW:
+            return before
+        self._looked_around = now
+        system = self._system
+        self._place = _Place(cpu.usable_cores(system), cpu.core_count(system), cgroup.find(system))
+        if self._place != before:
+            self._past.clear()  # counters of other cores or groups cannot be compared with these
+            self._inside.clear()
+        return self._place
 
-    def _load(self) -> tuple[float | None, float]:
-        """Percent of the whole machine since the last call: of everybody, and of our own inference."""
-        before, self._last = self._last, self._times()
-        assert before is not None
-        elapsed, busy = self._last[1] - before[1], self._last[2] - before[2]
-        if elapsed <= 0:
-            return None, 0.0
-        own = sum(seconds - before[3][pid] for pid, seconds in self._last[3].items() if pid in before[3])
-        wall = max(1e-3, self._last[0] - before[0])
-        return 100 * busy / elapsed, min(100.0, 100 * max(0.0, own) / (wall * (os.cpu_count() or 1)))
+    def _own_now(self) -> list[processes.Process]:
+        self.own = self._own() | self._edge_servers()
+        found = (processes.read(self._system, number) for number in self.own)
+        return [process for process in found if process is not None]
 
-    def _times(self) -> tuple[float, float, float, dict[int, float]]:
-        """Now, processor seconds of all cores in all and busy, and those of each process of ours."""
-        import psutil
-
-        times: Any = psutil.cpu_times()
-        idle = times.idle + getattr(times, "iowait", 0.0)
-        guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # counted in user and nice already
-        all_ = sum(times) - guests
-        own: dict[int, float] = {}
-        for pid in self._own() | self._server_processes():
-            try:
-                spent = psutil.Process(pid).cpu_times()
-            except psutil.Error:
-                continue  # it has ended
-            own[pid] = spent.user + spent.system
-        return time.monotonic(), all_, all_ - idle, own
-
-    def _server_processes(self) -> frozenset[int]:
+    def _edge_servers(self) -> frozenset[int]:
         if not self._has_server():
             return frozenset()
-        at, found = self._servers
-        if time.monotonic() - at > SERVERS_EVERY:
-            import psutil
+        now = self._clock()
+        if now - self._searched >= SERVERS_EVERY:
+            self._searched = now
+            self._servers = processes.edge_servers(self._system)
+        return self._servers
 
-            found = frozenset(
-                process.pid
-                for process in psutil.process_iter(["name"])
-                if (process.info["name"] or "").lower().startswith(SERVER_NAMES)
-            )
-            self._servers = (time.monotonic(), found)
-        return found
+    def _count(self, place: _Place, own: list[processes.Process]) -> Counters:
+        groups, system, known = place.groups, self._system, self._inside
+        since_boot = processes.now(system) if own else 0.0
+        self._inside = {
+            process.number: known.get(process.number) or groups.contains(system, process.number) for process in own
+        }
+        return Counters(
+            self._clock(),
+            cpu.read(system, place.usable),
+            self._tally.add(own, since_boot),
+            self._tally_inside.add((process for process in own if self._inside[process.number]), since_boot),
+            tuple(group.read(system) for group in groups.cpu),
+            pressure.read(system, groups.pressure_cpu or "/proc/pressure/cpu"),
+            pressure.read(system, groups.pressure_memory or "/proc/pressure/memory"),
+        )
+
+    def _step(self, now: Counters) -> Counters:
+        """Keep these counters, and give those of a window ago; what is older is forgotten."""
+        self._past.append(now)
+        while len(self._past) > 2 and now.at - self._past[1].at >= WINDOW:
+            self._past.popleft()
+        return self._past[0]
+
+    def _compose(self, place: _Place, before: Counters, now: Counters, own_bytes: int) -> Machine:
+        groups, limit, seconds = place.groups, place.limit, seconds_between(before, now)
+        free = free_cores(before, now, cores=place.cores, limits=[group.limit for group in groups.cpu])
+        some, full = stalled(before.pressure_memory, now.pressure_memory, seconds)
+        held = _held(self._system, groups)
+        return Machine(
+            None if free is None else 100.0 * (1.0 - min(limit, free) / limit),
+            limit,
+            own_percent=min(100.0, 100.0 * (now.own - before.own) / (seconds * limit)),
+            settled=seconds >= SETTLED,
+            load_1min=cpu.load_average(self._system),
+            pressure_cpu_percent=stalled(before.pressure_cpu, now.pressure_cpu, seconds)[0],
+            pressure_memory_percent=some,
+            pressure_memory_full_percent=full,
+            memory_percent=None if held is None else _percent(held.total - held.available - own_bytes, held.total),
+            memory_total_bytes=held.total if held else None,
+            memory_available_bytes=held.available if held else None,
+            memory_limit_bytes=min((group.limit for group in groups.memory), default=None),
+            own_memory_bytes=own_bytes,
+            swap_percent=held.swap_percent if held else None,
+            cpu_limit_cores=groups.cpu_limit(),
+            throttled_percent=throttled(before, now),
+            machine_cores=place.machine_cores,
+            in_container=groups.in_container,
+        )
+
+
+def _held(system: System, groups: cgroup.Groups) -> memory.Memory | None:
+    """The memory that we may use: the machine's, or what the tightest group leaves of it."""
+    found = memory.read(system)
+    for group in groups.memory:
+        used = group.used(system)
+        if found is not None and used is not None:
+            available = min(found.available, max(0, group.limit - used))
+            found = memory.Memory(min(found.total, group.limit), available, found.swap_percent)
+    return found
+
+
+def _percent(part: float, whole: float) -> float:
+    return 100.0 * max(0.0, part) / whole
 
 
 def read_recorded(path: Path) -> Machine:
@@ -146,19 +244,3 @@ def read_recorded(path: Path) -> Machine:
         return msgspec.convert({**found, "source": f"recorded: {path.name}"}, Machine)
     except (OSError, msgspec.MsgspecError) as error:
         raise ConfigurationError(f"OBLIX_READINGS={str(path)!r} is no recorded reading: {error}") from error
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _load_average() -> float | None:
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-
-
-def _pressure() -> float | None:
-    try:
-        text = Path("/proc/pressure/cpu").read_text("ascii")
-        return float(text.split("avg10=", 1)[1].split(" ", 1)[0])
-    except (OSError, IndexError, ValueError):
-        return None
