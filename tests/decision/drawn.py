@@ -17,7 +17,7 @@ from oblix.types.privacy import Mode, Privacy
 from oblix.types.report import AgentReport
 from oblix.types.spec import FREE, Capability, KeyState, ModelSpec, Place, Price
 
-from .world import AVAILABLE, CAPABILITIES, CONSTRAINED, CRITICAL, DEGRADED, DISCONNECTED, NOW, OPTIMAL
+from .world import AVAILABLE, CAPABILITIES, CONSTRAINED, CRITICAL, DEGRADED, DISCONNECTED, NOW, OPTIMAL, engines
 
 often = settings(max_examples=300, deadline=None)  # a shared machine has its pauses
 NAMES = ("p:a", "p:b", "p:c", "p:d")
@@ -68,8 +68,7 @@ def models(draw: st.DrawFn, min_size: int) -> tuple[ModelFacts, ...]:
             ),
             draw(healths),
             pace=draw(st.none() | paces),
-            loaded=draw(st.sampled_from([None, True, False])),
-            busy=draw(st.sampled_from([0, 0, 1, 5])),
+            **draw(engines),
         )
         for order, name in enumerate(names)
     )
@@ -83,6 +82,7 @@ reports = st.builds(
     target=st.sampled_from(["hybrid", "hybrid", "local", "local_gpu", "cloud"]),
     reason=st.sampled_from(["", "so it is"]),
     lean=st.sampled_from([None, "edge", "cloud"]),
+    sparing=st.sampled_from([False, False, True]),
 )
 _told = st.dictionaries(st.sampled_from(["machine", "network", "mine", "yours"]), reports, max_size=3)
 privacies = st.builds(

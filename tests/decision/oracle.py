@@ -120,7 +120,8 @@ def slowed(model: ModelFacts, part: str, more: float) -> ModelFacts:
 def harmless(facts: Facts) -> Facts:
     """The same picture with nothing in it that excludes a model or speaks against one."""
     models = tuple(
-        replace(each, health=HEALTHY, spec=replace(each.spec, window=None, key="given")) for each in facts.models
+        replace(each, health=HEALTHY, fit=None, queue=0, spec=replace(each.spec, window=None, key="given"))
+        for each in facts.models
     )
     facts = replace(facts, models=models, reports={})
     return asking(facts, model_id=None, max_cost_usd=None, needs=NO_NEEDS, privacy=UNKNOWN)

@@ -1,4 +1,4 @@
-"""What each preset makes of thirty worlds: `python -m tests.decision.presets` writes docs/presets.md."""
+"""What each preset makes of the reviewed worlds: `python -m tests.decision.presets` writes docs/presets.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oblix.decision.facts import Facts
 from oblix.decision.policy import PRESETS, WEIGHTS
 from oblix.types.decision import Decision
 
-from .thirty import WORLDS
+from .reviewed import WORLDS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "presets.md"
 
@@ -34,8 +34,11 @@ A score is a sum, and the highest is tried first: only the proportions of the we
 - `price`: each factor of ten in expected cost, above a thousandth of a cent; an unknown price counts as ten cents.
 - `stay`: the model that gave the conversation's last answer gains it.
 
-Above all of them stand, in this order: a network that seems down (the cloud comes last), a model asked for by name, a failure a moment ago,
-and a rule of the policy.
+Above all of them stand, in this order: a network that seems down (the cloud comes last), a model asked for by name, a model without room
+in memory, a failure a moment ago, and a rule of the policy.
+A model that would fill the memory loses an eighth of a vote.
+While an agent says that energy is scarce (a low battery, a hot machine), the cloud gains a lean in the presets that prefer it then.
+In the others a model at home above the smallest loses what its tier would win for it, and up to a lean more; home as a whole loses nothing.
 Of two with one score the one hooked first is tried first.
 That a critical machine with a good network goes to the cloud, and a poor network with a free machine stays at home, holds in `balanced`.
 `offline_first`, `private` and `cheapest` are named for something that goes before the first half of it, `best` and `fastest` for something
@@ -43,7 +46,7 @@ that goes before the second."""
 HEAD = """# Presets
 
 A preset is a set of weights: how much each soft term counts when the hard rules have left more than one model.
-This page is generated from thirty worlds by `python -m tests.decision.presets`, and a test fails when it and the code differ.
+This page is generated from reviewed worlds by `python -m tests.decision.presets`, and a test fails when it and the code differ.
 Each sentence below was written by someone who looked at the row and found it right: a row that comes out otherwise is to be read again.
 """
 READ = """
@@ -88,6 +91,8 @@ def weights() -> Iterator[str]:
         besides = [words for switch, words in switches.items() if getattr(policy, switch)]
         if not policy.bridges_to_cloud:
             besides.append("no cloud model answers while one at home is loaded")
+        if policy.when_sparing == "smallest":
+            besides.append("while energy is scarce, the smallest at home")
         numbers = " | ".join(f"{getattr(policy, weight):g}" for weight in WEIGHTS)
         yield f"| `{name}` | {numbers} | {'; '.join(besides)} |"
 

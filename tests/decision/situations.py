@@ -17,7 +17,7 @@ from oblix.types.privacy import Privacy
 from oblix.types.report import AgentReport
 from oblix.types.spec import Price
 
-from .world import PRIVATE, model, picture
+from .world import LOW, PRIVATE, model, picture
 
 SIMPLE = "What is the capital of France?"
 COMPLEX = "Analyze the security implications of quantum computing for elliptic-curve cryptography in detail."
@@ -209,6 +209,22 @@ SITUATIONS: dict[str, Callable[[], Situation]] = {
     ),
     "cancelled": lambda: Situation(
         facts(), outcome=ended(bad("ollama:llama2", "cancelled", kind="cancelled", why="the caller left", total=0.8, first_token=0.3))
+    ),
+    "battery_low": lambda: Situation(facts(reports={**CALM, "power": LOW}), outcome=ended(good("openai:gpt-4o-mini"))),
+    "battery_low_at_home": lambda: Situation(
+        facts(COMPLEX, (PHI, LLAMA, MINI), reports={**CALM, "power": LOW}), PRESETS["offline_first"], ended(good("ollama:phi"))
+    ),
+    "does_not_fit": lambda: Situation(
+        facts(COMPLEX, (PHI, replace(LLAMA, loaded=False, fit="no")), privacy=PRIVATE),
+        outcome=ended(good("ollama:phi", total=6.2), total=6.2),
+    ),
+    "does_not_fit_and_is_asked": lambda: Situation(
+        facts(models=(replace(LLAMA, fit="no"), MINI), model_id="ollama:llama2"),
+        outcome=ended(
+            bad("ollama:llama2", kind="engine_crash", why="ollama:llama2: the engine was killed for want of memory", total=9.1),
+            total=9.1,
+            error=("OBX-ALL-FAILED", "No model answered.\n  …"),
+        ),
     ),
     "not_answered_yet": lambda: Situation(facts()),
 }  # fmt: skip

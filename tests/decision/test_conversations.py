@@ -22,7 +22,7 @@ from .drawn import (
     worlds,
 )
 from .oracle import harmless, held
-from .world import CRITICAL, with_report
+from .world import CHARGED, CRITICAL, LOW, with_report
 
 other_place: dict[Place, Place] = {"edge": "cloud", "cloud": "edge"}
 SILENT = AgentReport(state="available", target="hybrid")
@@ -73,6 +73,23 @@ def test_a_sensor_that_flips_never_takes_a_conversation_to_and_fro(
     places = [turn.place for turn in turns]
     moves = sum(one != other for one, other in pairwise(places))
     assert moves <= 1
+
+
+@often
+@given(worlds(talking=True), policies)
+def test_a_low_battery_never_moves_a_conversation_that_is_at_home(facts: Facts, policy: Policy) -> None:
+    """It changes nothing, not even a score; but where the smallest answers, and is to be asked, that one is held the more."""
+    facts = replace(facts, reports={name: replace(report, sparing=False) for name, report in facts.reports.items()})
+    charged, low = (decide(with_report(facts, "power", report), policy) for report in (CHARGED, LOW))
+    assume(held(facts, charged) == "edge")
+    assert facts.before is not None
+    tiers = {each.model_id: each.tier for each in charged.candidates if each.place == "edge" and each.score is not None}
+    if tiers[facts.before.model_id] == min(tiers.values()) and low != charged:
+        assert charged.chosen != facts.before.model_id or low.chosen == charged.chosen
+        return
+    assert [(each.model_id, each.terms) for each in low.candidates] == [
+        (each.model_id, each.terms) for each in charged.candidates
+    ]
 
 
 @often

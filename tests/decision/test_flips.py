@@ -19,10 +19,12 @@ from oblix.types.spec import Price, PriceTier
 
 from .world import (
     AVAILABLE,
+    CHARGED,
     CONSTRAINED,
     CRITICAL,
     DEGRADED,
     DISCONNECTED,
+    LOW,
     OPTIMAL,
     PRIVATE,
     hooked,
@@ -250,6 +252,39 @@ def test_what_stands_against_a_model_might_not(known: dict[str, Any], said: str)
 def test_a_model_might_be_in_memory() -> None:
     models = (model("ollama:a", "edge", 0, loaded=False, tier=1), model("ollama:b", "edge", 1, tier=1))
     assert told(picture(models))[0] == "With ollama:a in memory, it would have gone to ollama:a."
+
+
+def test_a_model_might_have_room_in_memory() -> None:
+    for fit in ("no", "tight"):
+        models = (model("ollama:a", "edge", 0, fit=fit, tier=1), model("ollama:b", "edge", 1, tier=1))
+        assert told(picture(models))[0] == "With room for ollama:a in memory, it would have gone to ollama:a."
+        loaded = (replace(models[0], loaded=True), models[1])
+        assert not any("room" in text for text in told(picture(loaded)))
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        (LOW, "With the battery charged"),
+        (AgentReport(state="hot", sparing=True), "With a cooler machine"),
+        (AgentReport(state="thrifty", sparing=True), "Had mine not asked to spare energy"),
+    ],
+    ids=["low", "hot", "a custom agent"],
+)
+def test_energy_might_not_be_scarce(report: AgentReport, words: str) -> None:
+    facts = picture((PHI, MINI), reports={"mine": report})
+    assert one(facts, "power").text == f"{words}, it would have stayed on ollama:phi."
+    two = picture((PHI, model("ollama:llama", "edge", 1)), reports={"mine": report}, complexity=Complexity(0.9))
+    private = one(two, "power", PRESETS["private"])
+    assert private.text == f"{words}, it would have gone to ollama:llama."
+
+
+def test_a_battery_might_be_low_where_there_is_one() -> None:
+    charged = replace(CHARGED, metrics={"battery_percent": 80.0})
+    flip = one(picture((PHI, MINI), reports={"power": charged}), "power")
+    assert flip.text == "With a low battery, it would have gone to openai:mini."
+    for without in (CHARGED, replace(CHARGED, metrics={"battery_percent": None})):
+        assert not any("battery" in text for text in told(picture((PHI, MINI), reports={"power": without})))
 
 
 def test_a_private_prompt_might_be_public_and_the_other_way_round() -> None:

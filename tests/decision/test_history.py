@@ -49,6 +49,23 @@ def test_a_preset_needs_not_to_be_kept() -> None:
     assert recall(one).policy == PRESETS["best"]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(pictures(), policies)
+def test_what_an_earlier_version_did_not_write_down_changes_nothing(facts: Facts, policy: Policy) -> None:
+    """It knew neither of memory, nor of queues of others, nor of scarce energy; its decisions come out as they did."""
+    models = tuple(replace(each, fit=None, queue=0) for each in facts.models)
+    reports = {name: replace(report, sparing=False) for name, report in facts.reports.items()}
+    one = kept(replace(facts, models=models, reports=reports), policy)
+    written = msgspec.json.decode(one.facts)
+    for each in written["models"]:
+        del each["fit"], each["queue"]
+    for report in written["reports"].values():
+        del report["sparing"]
+    earlier = one._replace(facts=msgspec.json.encode(written))
+    assert recall(earlier) == recall(one)
+    assert check([Case(*recall(earlier), one.record)]).same == 1
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

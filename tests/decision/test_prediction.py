@@ -34,6 +34,8 @@ def asking(asked: ModelFacts, before: Turn | None = None, **more: Any) -> Facts:
         ({"loaded": False}, 20 + 1 + 10 + 10),
         ({"loaded": False, "pace": replace(PACE, load=None)}, 5 + 1 + 10 + 10),
         ({"busy": 2}, 1 + 10 + 10 + 2 * (1 + 10)),
+        ({"queue": 2}, 1 + 10 + 10 + 2 * (1 + 10)),
+        ({"busy": 1, "queue": 2}, 1 + 10 + 10 + 3 * (1 + 10)),
         ({"loaded": False, "busy": 1}, 20 + 1 + 10 + 10 + 1 + 10),
         ({"pace": None}, 0.2 + 20 + 10),
         ({"pace": None, "loaded": False}, 5 + 0.2 + 20 + 10),
@@ -44,6 +46,8 @@ def asking(asked: ModelFacts, before: Turn | None = None, **more: Any) -> Facts:
         "cold",
         "never loaded",
         "queue",
+        "queue of others",
+        "both queues",
         "cold with a queue",
         "start values",
         "start values, cold",
@@ -58,7 +62,7 @@ def test_seconds_at_home_are_load_and_queue_and_reading_and_writing(changed: dic
     ("changed", "expected"),
     [
         ({}, 1 + 10 + 10),
-        ({"busy": 9}, 1 + 10 + 10),
+        ({"busy": 9, "queue": 9}, 1 + 10 + 10),
         ({"pace": None}, 0.6 + 0.2 + 100 / 60),
         ({"pace": None, "busy": 9}, 0.6 + 0.2 + 100 / 60),
         ({"pace": None, "loaded": False}, 0.6 + 0.2 + 100 / 60),
@@ -168,6 +172,7 @@ def test_a_slower_or_busier_model_never_answers_earlier(facts: Facts, part: str,
     for each in facts.models:
         assert seconds(facts, slowed(each, part, more)) >= seconds(facts, each) - 1e-9
         assert seconds(facts, replace(each, busy=each.busy + queue)) >= seconds(facts, each)
+        assert seconds(facts, replace(each, queue=queue)) >= seconds(facts, replace(each, queue=0))
 
 
 @often

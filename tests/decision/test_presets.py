@@ -1,4 +1,4 @@
-"""The reviewed table of thirty worlds and six presets in docs/presets.md."""
+"""The reviewed table of worlds and six presets in docs/presets.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from oblix.decision.policy import PRESETS, Policy
 from oblix.decision.scoring import TERMS
 
 from .presets import FOR, PAGE, page
-from .thirty import WORLDS, World
+from .reviewed import WORLDS, World
 
 CELLS = [(each.facts, policy) for each in WORLDS for policy in PRESETS.values()]
 
@@ -20,8 +20,8 @@ def test_the_page_says_what_the_code_does() -> None:
     assert PAGE.read_text("utf-8") == page()
 
 
-def test_there_are_thirty_worlds_each_told_and_explained_once() -> None:
-    assert len(WORLDS) == len({each.words for each in WORLDS}) == len({each.why for each in WORLDS}) == 30
+def test_each_world_is_told_and_explained_once() -> None:
+    assert len(WORLDS) == len({each.words for each in WORLDS}) == len({each.why for each in WORLDS}) >= 30
     assert all(each.why.endswith(".") for each in WORLDS)
     assert FOR.keys() == PRESETS.keys()
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oblix.decision.decide import decide
-from oblix.decision.facts import Facts, ModelFacts
-from oblix.decision.policy import PRESETS, WEIGHTS, Policy, Rule, When
+from oblix.decision.facts import Facts, Fit, ModelFacts
+from oblix.decision.policy import PRESETS, WEIGHTS, Policy, Rule, When, WhenSparing
 from oblix.decision.prediction import highest_cost
+from oblix.types.decision import Decision
 from oblix.types.report import AgentReport, Target
 from oblix.types.spec import Place
 
@@ -28,7 +29,7 @@ from .drawn import (
     worlds,
 )
 from .oracle import asking, changing, first, harmless, lead, may_answer, places, ranks, slowed
-from .world import DISCONNECTED, PRIVATE, with_report
+from .world import CHARGED, DISCONNECTED, LOW, PRIVATE, with_report
 
 ROUNDED = 1e-5  # scores are rounded
 
@@ -267,18 +268,131 @@ def colder(model: ModelFacts, data: st.DataObject) -> ModelFacts:
     return replace(model, loaded=False)
 
 
+def waited_for(model: ModelFacts, data: st.DataObject) -> ModelFacts:
+    return replace(model, queue=model.queue + data.draw(st.integers(1, 50)))
+
+
 def sicker(model: ModelFacts, data: st.DataObject) -> ModelFacts:
     return replace(model, health=replace(model.health, failing="connection refused"))
 
 
 @often
-@given(worlds(), policies, st.data(), st.sampled_from([slower, busier, colder, sicker]))
+@given(worlds(), policies, st.data(), st.sampled_from([slower, busier, waited_for, colder, sicker]))
 def test_a_model_that_is_slower_busier_colder_or_failing_never_gets_ahead(
     facts: Facts, policy: Policy, data: st.DataObject, change: Callable[[ModelFacts, st.DataObject], ModelFacts]
 ) -> None:
     model_id = data.draw(st.sampled_from(facts.models)).spec.id
     worse = changing(facts, model_id, lambda each: change(each, data))
     assert_no_better(facts, worse, policy, model_id)
+
+
+ROOM: tuple[Fit | None, ...] = ("no", "tight", "fits")
+
+
+def with_fit(facts: Facts, model_id: str, fit: Fit | None) -> Facts:
+    return changing(facts, model_id, lambda each: replace(each, fit=fit))
+
+
+@often
+@given(worlds(), policies, st.data(), st.integers(0, 1))
+def test_a_model_with_less_room_never_gets_ahead(facts: Facts, policy: Policy, data: st.DataObject, step: int) -> None:
+    """What is not known, and what a model that is loaded would need, counts as room enough."""
+    model_id = data.draw(st.sampled_from(facts.models)).spec.id
+    worse, better = (with_fit(facts, model_id, fit) for fit in ROOM[step : step + 2])
+    assert_no_better(better, worse, policy, model_id)
+    assert decide(with_fit(facts, model_id, None), policy) == decide(with_fit(facts, model_id, "fits"), policy)
+    loaded = changing(facts, model_id, lambda each: replace(each, loaded=True))
+    assert decide(with_fit(loaded, model_id, "no"), policy) == decide(with_fit(loaded, model_id, "fits"), policy)
+
+
+@often
+@given(worlds(), policies)
+def test_who_has_no_room_comes_after_all_who_have_it_and_is_tried(facts: Facts, policy: Policy) -> None:
+    """Unless the network seems down, or it was asked for by name."""
+    facts = asking(facts, model_id=None)
+    decision = decide(facts, policy)
+    known = {each.spec.id: each for each in facts.models}
+    reached = [
+        model_id for model_id in decision.plan if not (facts.network_is_down and known[model_id].spec.place == "cloud")
+    ]
+    crowded = [(each := known[model_id]).fit == "no" and each.spec.is_edge and not each.loaded for model_id in reached]
+    assert crowded == sorted(crowded)
+    roomy = decide(replace(facts, models=tuple(replace(each, fit=None) for each in facts.models)), policy)
+    assert sorted(decision.plan) == sorted(roomy.plan)
+
+
+# --- scarce energy ---
+
+
+def sparing(facts: Facts) -> tuple[Facts, Facts]:
+    """The same picture with a charged battery, and with a low one."""
+    reports = {name: replace(report, sparing=False) for name, report in facts.reports.items()}
+    calm = replace(facts, reports=reports)
+    return with_report(calm, "power", CHARGED), with_report(calm, "power", LOW)
+
+
+@often
+@given(worlds(3), presets, weights, st.sampled_from(["cloud", "smallest", "smallest"]))
+def test_scarce_energy_never_makes_a_larger_model_at_home_win(
+    facts: Facts, policy: Policy, drawn: dict[str, Any], when_sparing: WhenSparing
+) -> None:
+    """It gains no point on a smaller one, for any weights."""
+    policy = replace(policy, when_sparing=when_sparing, **drawn)
+    *home, last = facts.models
+    models = (*(replace(each, spec=replace(each.spec, place="edge")) for each in home), last)
+    charged, low = sparing(harmless(replace(facts, models=models)))
+    before, after = decide(charged, policy), decide(low, policy)
+    tiers = {each.model_id: each.tier for each in before.candidates}
+    at_home = list(ranks(charged, before, "edge"))
+    for larger in at_home:
+        for smaller in at_home:
+            if tiers[smaller] < tiers[larger]:
+                assert lead(after, larger, smaller) <= lead(before, larger, smaller) + ROUNDED
+    assert sorted(after.plan) == sorted(before.plan)
+
+
+@often
+@given(worlds(), policies)
+def test_scarce_energy_speaks_for_the_cloud_or_leaves_it_where_it_was(facts: Facts, policy: Policy) -> None:
+    """As the policy says, or the preset that its rule names.
+
+    Where the smallest is wanted, home is worth what it was, by the tier that the prompt asks for; only that the smallest is worth it now.
+    """
+    charged, low = sparing(replace(facts, before=None))
+    rule = first(low, policy)
+    preset = policy if rule is None or rule.use is None else PRESETS[rule.use]
+    if preset.when_sparing == "cloud":
+        assert_no_worse(charged, low, policy, "cloud")
+        return
+    before, after = decide(charged, policy), decide(low, policy)
+    assert worth(before, "cloud") == worth(after, "cloud")
+    home, then = worth(before, "edge"), worth(after, "edge")
+    if home:
+        smallest = min(home)
+        assert abs(max(home.values()) - max(then.values())) <= ROUNDED
+        assert then[smallest] == max(then.values())
+
+
+def worth(decision: Decision, place: Place) -> dict[int, float]:
+    """Tier → what its models in that place are given for it, and for sparing energy."""
+    left = [each for each in decision.candidates if each.place == place and each.score is not None]
+    return {each.tier: each.terms.get("tier", 0.0) + each.terms.get("power", 0.0) for each in left}
+
+
+@often
+@given(worlds(), st.floats(0, 1))
+def test_under_a_policy_that_says_so_the_smallest_at_home_is_asked_first(facts: Facts, score: float) -> None:
+    """However hard the prompt: all else equal, which it is for healthy models of the usual pace in one place."""
+    models = tuple(
+        replace(each, pace=None, busy=0, loaded=None, spec=replace(each.spec, place="edge", price=None))
+        for each in facts.models
+    )
+    facts = asking(
+        harmless(replace(facts, models=models, before=None)), complexity=replace(facts.asked.complexity, score=score)
+    )
+    for name in ("offline_first", "private", "cheapest"):
+        decision = decide(with_report(facts, "power", LOW), PRESETS[name])
+        assert decision.candidates[0].tier == 1
 
 
 @often

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import assume, given
 
 from oblix.decision.decide import decide
-from oblix.decision.facts import Complexity, Facts, Turn
+from oblix.decision.facts import Complexity, Facts, Fit, Turn
 from oblix.decision.policy import PRESETS, Policy, Rule
 from oblix.types.decision import Decision
 
@@ -58,6 +58,11 @@ def what_is_so(text: str, facts: Facts, decision: Decision, rule: Rule | None) -
         "redacted": decision.privacy.is_redacted and chosen.place == "cloud",
         "network_down": facts.network_is_down and chosen.place == "edge" and "cloud" in places(facts, decision),
         "failing": any(each.health.failing for each in behind),
+        "fit": (f"{chosen.model_id} " in text and short_of_room(facts, chosen.model_id) == "no")
+        or any(f"{each.spec.id} " in text and short_of_room(facts, each.spec.id) for each in behind),
+        "power": any(each.sparing and (each.reason or each.state) in text for each in facts.reports.values())
+        and any(each.spec.place == "edge" for each in behind)
+        and ("rather the cloud" if chosen.place == "cloud" else "rather a small model at home") in text,
         "only_candidate": not behind,
         "stay": facts.before is not None and facts.before.model_id == chosen.model_id,
         "complexity": bool(behind) and f"tier {chosen.tier} of " in text,
@@ -67,6 +72,12 @@ def what_is_so(text: str, facts: Facts, decision: Decision, rule: Rule | None) -
         "unknown_model": facts.asked.model_id not in {each.spec.id for each in facts.models},
         "machine": any((r.state, r.reason) == ("available", text) for r in facts.reports.values()),
     }
+
+
+def short_of_room(facts: Facts, model_id: str) -> Fit | None:
+    """What a model lacks of memory, if that is known and matters."""
+    model = next(each for each in facts.models if each.spec.id == model_id)
+    return model.fit if model.fit != "fits" and not model.loaded and model.spec.is_edge else None
 
 
 @often
@@ -104,6 +115,8 @@ def test_no_reason_for_standing_behind_is_made_up(facts: Facts, policy: Policy) 
             "edge": (best.place, each.place) == ("edge", "cloud"),
             "network": facts.network_is_down and each.place == "cloud",
             "health": bool(model.health.failing),
+            "fit": short_of_room(facts, each.model_id) is not None,
+            "power": any(report.sparing for report in facts.reports.values()),
             "rule": decision.rule is not None,
             "preference": facts.asked.model_id == best.model_id,
         }

@@ -15,7 +15,7 @@ from oblix.types.decision import Decision
 from oblix.types.report import AgentReport
 
 from .presets import cell
-from .thirty import COMPLEX, GPT_3, GPT_4, LLAMA, MODERATE, PHI, SIMPLE, hooked
+from .reviewed import COMPLEX, GPT_3, GPT_4, LLAMA, MODERATE, PHI, SIMPLE, hooked
 from .world import AVAILABLE, CONSTRAINED, CRITICAL, DEGRADED, DISCONNECTED, OPTIMAL, picture
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "truth-table.md"

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from oblix.decision import complexity
-from oblix.decision.facts import HEALTHY, Asked, Complexity, Facts, Health, ModelFacts, Pace, Turn
+from oblix.decision.facts import HEALTHY, Asked, Complexity, Facts, Fit, Health, ModelFacts, Pace, Turn
 from oblix.decision.policy import PRESETS, Rule, When
 from oblix.types.ids import split_model_id
 from oblix.types.privacy import Mode, Privacy
@@ -26,6 +26,8 @@ CRITICAL = AgentReport(state="critical", target="cloud", reason="CPU 97 %")
 OPTIMAL = AgentReport(state="optimal", target="hybrid", reason="20 ms")
 DEGRADED = AgentReport(state="degraded", target="hybrid", lean="edge", reason="latency 900 ms")
 DISCONNECTED = AgentReport(state="disconnected", target="local", reason="no network route")
+CHARGED = AgentReport(state="sufficient", reason="battery 80 %")
+LOW = AgentReport(state="low", sparing=True, reason="battery 9 %, not charging")
 
 
 def model(
@@ -37,13 +39,15 @@ def model(
     pace: Pace | None = None,
     loaded: bool | None = None,
     busy: int = 0,
+    queue: int = 0,
+    fit: Fit | None = None,
     **known: Any,
 ) -> ModelFacts:
     """A hooked model that can do everything, free at the edge and of unknown price in the cloud."""
     provider, name = split_model_id(model_id)
     usual: dict[str, Any] = {"price": FREE if place == "edge" else None, "capabilities": frozenset(CAPABILITIES)}
     spec = ModelSpec(model_id, provider, name, place, order=order, **{**usual, **known})
-    return ModelFacts(spec, health, pace=pace, loaded=loaded, busy=busy)
+    return ModelFacts(spec, health, pace=pace, loaded=loaded, busy=busy, queue=queue, fit=fit)
 
 
 def hooked(*model_ids: str, **known: Any) -> tuple[ModelFacts, ...]:
@@ -77,7 +81,9 @@ prices = st.builds(Price, st.floats(0, 100), st.floats(0, 100), st.just("drawn")
 reports = st.builds(
     AgentReport,
     proceed=st.just(True),
-    state=st.sampled_from(["available", "constrained", "critical", "optimal", "degraded", "error", "unknown", "x"]),
+    state=st.sampled_from(
+        ["available", "constrained", "critical", "optimal", "degraded", "low", "hot", "error", "unknown", "x"]
+    ),
     target=st.sampled_from(TARGETS),
     reason=st.text(max_size=10),
     metrics=st.dictionaries(
@@ -85,6 +91,7 @@ reports = st.builds(
     ),
     lean=st.none() | st.sampled_from(get_args(Place)),
     stale=st.booleans(),
+    sparing=st.sampled_from([False, False, True]),
 )
 # What excludes a model is drawn more seldom than what does not: most pictures should leave several candidates.
 _healthy = st.builds(Health, failing=_maybe_text)
@@ -102,6 +109,21 @@ privacies = st.builds(
     why=_word,
 )
 _paces = st.builds(Pace, st.floats(0, 60), st.floats(0, 1), st.floats(0, 5), st.none() | st.floats(0, 600))
+# What an engine tells of a model, together: a draw for each would take longer than the decision.
+engines: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {},
+        {"busy": 1},
+        {"loaded": True, "busy": 5},
+        {"loaded": True, "queue": 3, "fit": "no"},
+        {"loaded": False},
+        {"loaded": False, "fit": "fits"},
+        {"loaded": False, "fit": "tight", "busy": 1},
+        {"fit": "tight", "queue": 3},
+        {"fit": "no"},
+        {"loaded": False, "fit": "no", "busy": 5, "queue": 3},
+    ]
+)
 presets = st.sampled_from(list(PRESETS.values()))
 _whens = st.builds(
     When,
@@ -152,8 +174,7 @@ def models(draw: st.DrawFn, min_size: int = 1) -> tuple[ModelFacts, ...]:
             ),
             draw(healths),
             pace=draw(st.none() | _paces),
-            loaded=draw(st.sampled_from([None, None, True, False])),
-            busy=draw(st.sampled_from([0, 0, 1, 5])),
+            **draw(engines),
         )
         for order, name in enumerate(names)
     )

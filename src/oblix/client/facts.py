@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from oblix.decision import complexity
-from oblix.decision.facts import Asked, Facts, ModelFacts, Turn
+from oblix.decision.facts import Asked, Facts, Fit, ModelFacts, Turn
 from oblix.decision.policy import Policy
 from oblix.decision.tokens import estimate_messages
 from oblix.execution.hands import Hands
@@ -23,6 +24,19 @@ ANSWER = (
 )
 
 SPACELESS = "\u2e80"  # from here on Unicode has the scripts of East Asia
+
+
+class Engines(Protocol):
+    """What is known of the engines at home, without asking them: each answer is a look-up, and never waits."""
+
+    def fit_of(self, spec: ModelSpec) -> Fit | None:
+        """Whether the model has room in the memory that is free there; `None` when that is not known."""
+
+    def queue_of(self, spec: ModelSpec) -> int:
+        """How many requests of others wait at its engine, 0 when that is not known. Those that it computes side by side do not wait."""
+
+    def loaded(self, spec: ModelSpec) -> bool | None:
+        """Whether it is in memory, as the engine said a moment ago; `None` when that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +57,33 @@ class Moment:
     before: Turn | None = None
 
 
-def assemble(request: Request, models: Iterable[Model], hands: Hands, prices: PriceBook, moment: Moment) -> Facts:
+def assemble(
+    request: Request,
+    models: Iterable[Model],
+    hands: Hands,
+    prices: PriceBook,
+    moment: Moment,
+    *,
+    engines: Engines | None = None,
+) -> Facts:
     """The picture at this moment."""
     fingerprint = hands.fingerprint(request, moment.clock)
-    known = tuple(_of(model, hands, prices, moment.clock, fingerprint) for model in models)
-    return Facts(request.id, moment.now, _asked(request, moment), known, moment.reports, moment.before)
+    health, clock = hands.health, moment.clock
+    known = []
+    for model in models:
+        spec, (loaded, queue, fit) = model.spec, _at_its_engine(model, engines)
+        known.append(
+            ModelFacts(
+                known_spec(model, prices),
+                health.of(spec, clock, fingerprint),
+                pace=health.pace(spec),
+                loaded=loaded,
+                busy=hands.busy.get(spec.id, 0),
+                queue=queue,
+                fit=fit,
+            )
+        )
+    return Facts(request.id, moment.now, _asked(request, moment), tuple(known), moment.reports, moment.before)
 
 
 def _asked(request: Request, moment: Moment) -> Asked:
@@ -69,15 +105,17 @@ def _asked(request: Request, moment: Moment) -> Asked:
     )
 
 
-def _of(model: Model, hands: Hands, prices: PriceBook, clock: float, fingerprint: bytes | None) -> ModelFacts:
+def _at_its_engine(model: Model, engines: Engines | None) -> tuple[bool | None, int, Fit | None]:
+    """Whether a model is loaded, how many wait for it, and whether it fits; what we know ourselves of its load goes first."""
     spec = model.spec
-    return ModelFacts(
-        known_spec(model, prices),
-        hands.health.of(spec, clock, fingerprint),
-        pace=hands.health.pace(spec),
-        loaded=model.state().loaded if spec.is_edge else None,
-        busy=hands.busy.get(spec.id, 0),
-    )
+    if not spec.is_edge:
+        return None, 0, None
+    loaded = model.state().loaded
+    if engines is None:
+        return loaded, 0, None
+    if loaded is None:
+        loaded = engines.loaded(spec)
+    return loaded, engines.queue_of(spec), None if loaded else engines.fit_of(spec)
 
 
 def _said(prompt: str, phrases: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from oblix.decision.facts import Facts, ModelFacts
 from oblix.decision.matching import first_match
 from oblix.decision.policy import PRESETS, Policy
 from oblix.decision.rules import SURELY
+from oblix.decision.scoring import room
 from oblix.types.privacy import Privacy
 from oblix.types.report import AgentReport
 
@@ -38,7 +39,7 @@ class Change:
 
 
 def passing(facts: Facts) -> Iterator[Change]:
-    """What passes by itself: the state of machine and network, an agent's opinion, a failure, a rest, a cold start."""
+    """What passes by itself: the state of machine and network, an agent's opinion, a failure, a rest, a cold start, a full memory."""
     for name, report in facts.reports.items():
         for code, words, now in _otherwise(facts, name, report):
             yield Change(code, words, PASSES, replace(facts, reports={**facts.reports, name: now}))
@@ -48,6 +49,10 @@ def passing(facts: Facts) -> Iterator[Change]:
             yield Change(health, words, PASSES, _with(facts, changed))
         if model.loaded is False:
             yield Change("loaded", f"with {model.spec.id} in memory", PASSES, _with(facts, replace(model, loaded=True)))
+        if room(model) in ("tight", "no"):
+            yield Change(
+                "fit", f"with room for {model.spec.id} in memory", PASSES, _with(facts, replace(model, fit="fits"))
+            )
 
 
 _FREE = ("machine", "with a free machine", AgentReport(state="available"))
@@ -56,6 +61,8 @@ _GOOD = ("network", "with a good network", AgentReport(state="optimal"))
 _BACK = ("network", "with the network back", AgentReport(state="optimal"))
 _POOR = ("network", "with a poor network", AgentReport(state="degraded", lean="edge"))
 _AWAY = ("network", "without a network", AgentReport(state="disconnected", target="local"))
+# State of an agent that asks to spare energy → what would have to be otherwise.
+_SPARED = {"low": "with the battery charged", "hot": "with a cooler machine"}
 # State that an agent reports → what else it might report.
 _OTHER_STATES = {
     "available": (_CRITICAL,),
@@ -71,6 +78,14 @@ def _otherwise(facts: Facts, name: str, report: AgentReport) -> Iterator[tuple[s
     """What else an agent might have said."""
     if not report.proceed:
         yield "veto", f"had {name} not refused", replace(report, proceed=True)
+    elif report.sparing:
+        yield (
+            "power",
+            _SPARED.get(report.state, f"had {name} not asked to spare energy"),
+            replace(report, sparing=False),
+        )
+    elif report.state == "sufficient" and report.metrics.get("battery_percent") is not None:
+        yield "power", "with a low battery", replace(report, state="low", sparing=True)
     elif report.state in _OTHER_STATES:
         for code, words, other in _OTHER_STATES[report.state]:
             yield code, words + _whose(facts, name, code), other

@@ -116,6 +116,8 @@ def _opinion(report: Record) -> str:
         return "refusing"
     if report["target"] != "hybrid":
         return "cloud" if report["target"] == "cloud" else "edge"
+    if report.get("sparing"):
+        return "sparing energy"
     return f"{report['lean']}, a little" if report.get("lean") else "either"
 
 

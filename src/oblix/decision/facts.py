@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from typing import Literal
 
 from oblix.types.privacy import UNKNOWN, Privacy
 from oblix.types.report import AgentReport
 from oblix.types.spec import Capability, ModelSpec
+
+Fit = Literal["fits", "tight", "no"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,8 @@ class ModelFacts:
         pace: `None` before its first answer.
         loaded: Whether it is in memory; `None` when that is not known, or means nothing.
         busy: Requests of ours that it works on.
+        queue: Requests of others that wait at its engine, as that tells.
+        fit: Whether it has room in the memory that is free; `None` when that is not known, or means nothing.
     """
 
     spec: ModelSpec
@@ -102,6 +107,8 @@ class ModelFacts:
     pace: Pace | None = None
     loaded: bool | None = None
     busy: int = 0
+    queue: int = 0
+    fit: Fit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +142,11 @@ class Facts:
     def network_is_down(self) -> bool:
         """Whether an agent says that the cloud cannot be reached."""
         return any([report.state == "disconnected" for report in self.reports.values()])
+
+    @property
+    def sparing(self) -> AgentReport | None:
+        """The report of the first agent that says that energy or coolness is scarce here."""
+        for report in self.reports.values():
+            if report.sparing:
+                return report
+        return None

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Literal
 
 from oblix.errors import InvalidRequest, known_hint
 from oblix.types.spec import Capability
+
+WhenSparing = Literal["cloud", "smallest"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,7 @@ class Policy:
         bridges_to_cloud: While a model at home is being loaded, a cloud model may answer.
         always_top: Every prompt asks for the highest tier.
         always_private: Every prompt counts as private.
+        when_sparing: Whom to ask while energy is scarce here: rather the `cloud`, or the `smallest` tier at home.
         rules: The first that matches wins.
     """
 
@@ -89,6 +93,7 @@ class Policy:
     bridges_to_cloud: bool = True
     always_top: bool = False
     always_private: bool = False
+    when_sparing: WhenSparing = "cloud"
     rules: tuple[Rule, ...] = ()
 
     def with_rules_of(self, other: Policy) -> Policy:
@@ -119,15 +124,27 @@ SWITCHES = ("bridges_to_cloud", "always_top", "always_private")
 # together with `stay` they keep a long conversation where its cache is, unless the prompt asks for a higher tier. A full vote outweighs all
 # of that. `offline_first` has an `edge` above two votes and everything else: the cloud answers only when nothing at home does. In
 # `fastest` and `cheapest` a single vote does not outweigh what they are named for, in `best` it takes two to outweigh the tier.
+# While energy is scarce, a cloud model spares most of it. Where the cloud comes last, not at all, or has to be as cheap as home, a lean for
+# it would change nothing; there a small model at home spares some.
 PRESETS: dict[str, Policy] = {
     policy.name: policy
     for policy in (
         Policy("balanced"),
-        Policy("offline_first", edge=12.0, bridges_to_cloud=False),
+        Policy("offline_first", edge=12.0, bridges_to_cloud=False, when_sparing="smallest"),
         Policy("fastest", vote=1.5, shortfall=0.25, overshoot=0.0, edge=0.1, speed=4.0, price=0.1, stay=0.5),
-        Policy("cheapest", vote=1.0, shortfall=0.5, overshoot=0.25, edge=1.0, speed=0.1, price=2.0, stay=0.5),
+        Policy(
+            "cheapest",
+            vote=1.0,
+            shortfall=0.5,
+            overshoot=0.25,
+            edge=1.0,
+            speed=0.1,
+            price=2.0,
+            stay=0.5,
+            when_sparing="smallest",
+        ),
         Policy("best", shortfall=6.0, overshoot=0.0, edge=0.0, always_top=True),
-        Policy("private", edge=4.0, always_private=True),
+        Policy("private", edge=4.0, always_private=True, when_sparing="smallest"),
     )
 }
 
@@ -150,4 +167,9 @@ def _digest(policy: Policy) -> str:
     # As numbers of one kind: a policy made in Python may have whole ones, and is read back from JSON with fractions.
     weights = tuple(float(getattr(policy, weight)) for weight in WEIGHTS)
     switches = tuple(getattr(policy, switch) for switch in SWITCHES)
-    return blake2b(repr((policy.name, weights, switches, policy.rules)).encode(), digest_size=8).hexdigest()
+    told: tuple[object, ...] = (policy.name, weights, switches, policy.rules)
+    if (
+        policy.when_sparing != "cloud"
+    ):  # else as before there was such a key: what earlier versions kept is known by its digest
+        told += (policy.when_sparing,)
+    return blake2b(repr(told).encode(), digest_size=8).hexdigest()

@@ -6,22 +6,24 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, get_args
 
-from oblix.decision.policy import HEAVIEST, PRESETS, SWITCHES, WEIGHTS, Policy, Rule, When
+from oblix.decision.policy import HEAVIEST, PRESETS, SWITCHES, WEIGHTS, Policy, Rule, When, WhenSparing
 from oblix.decision.section import Misfit, Section, show
 from oblix.errors import ConfigurationError
 from oblix.types.spec import Capability, Place
 
-_KEYS = ("name", "like", *SWITCHES, "weights", "rule")
+_ON_TOP = ("name", "like", *SWITCHES, "when_sparing")
+_KEYS = (*_ON_TOP, "weights", "rule")
 _CONDITIONS = tuple(field.name for field in fields(When))
 _WISHES = ("to", "only", "private", "use", "refuse")
 _PLACES: tuple[Place, ...] = get_args(Place)
+_SPARING: tuple[WhenSparing, ...] = get_args(WhenSparing)
 MOST_TARGETS = 50  # of a rule: what its first target is preferred by stays below the weight of a model's health
 
 _BELOW_WEIGHTS = dict.fromkeys(WEIGHTS, "It is a weight: write it below [weights].")
 _IN_A_RULE = dict.fromkeys(("when", "to", "only", "use", "refuse"), "It is part of a rule: write it below [[rule]].")
 _IN_WHEN = {key: f"It is a condition: write when = {{ {key} = … }}." for key in _CONDITIONS if key not in _WISHES}
 _AT_THE_TOP = dict.fromkeys(
-    ("name", "like", *SWITCHES),
+    _ON_TOP,
     "It speaks of the whole policy: it stands at the top of a policy file, above the first [.",
 )
 
@@ -39,6 +41,8 @@ def parse_policy(values: Mapping[str, Any], *, name: str) -> Policy:
     top.expect(_KEYS, "key of a policy", elsewhere={**_BELOW_WEIGHTS, **_IN_A_RULE})
     like = PRESETS[top.choice("like", PRESETS, "policy to start from", '"balanced"') or "balanced"]
     changes: dict[str, Any] = {key: value for key in SWITCHES if (value := top.switch(key)) is not None}
+    if sparing := top.choice("when_sparing", _SPARING, "way to spare energy", '"smallest"'):
+        changes["when_sparing"] = sparing
     changes.update(_weights(top), rules=_rules(top), name=top.text("name", '"office"') or name)
     return replace(like, **changes)
 
@@ -238,6 +242,7 @@ def _checked(policy: Policy) -> Policy:
         "name": policy.name,
         "weights": {key: getattr(policy, key) for key in WEIGHTS},
         **{key: getattr(policy, key) for key in SWITCHES},
+        "when_sparing": policy.when_sparing,
         "rule": [_as_table(rule) for rule in policy.rules],
     }
     try:

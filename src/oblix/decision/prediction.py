@@ -25,8 +25,9 @@ def seconds(facts: Facts, model: ModelFacts) -> float:
     total = answer + pace.read * (asked.prompt_tokens - cached_tokens(facts, model))
     if model.loaded is False:
         total += (start.load if pace.load is None else pace.load) or 0.0
-    if model.busy and model.spec.is_edge:  # at home they wait for one engine; a cloud answers side by side
-        total += model.busy * answer
+    waiting = model.busy + model.queue
+    if waiting and model.spec.is_edge:  # at home they wait for one engine; a cloud answers side by side
+        total += waiting * answer
     return total
 
 

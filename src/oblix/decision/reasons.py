@@ -10,7 +10,7 @@ from oblix.decision import complexity
 from oblix.decision.facts import ModelFacts
 from oblix.decision.matching import is_meant
 from oblix.decision.money import usd
-from oblix.decision.scoring import Field, spoken_for
+from oblix.decision.scoring import Field, room, spoken_for
 from oblix.decision.world import World
 from oblix.types.decision import Candidate, Reason
 from oblix.types.spec import Place
@@ -38,6 +38,7 @@ def main_reasons(
         _ruled(world, scored[0].model),
         _private(world, chosen.place),
         _network(world, field, scored) if field.network_is_down else None,
+        _fit(scored) if field.is_crowded else None,
         _health(scored) if field.is_ill else None,
     )
     said = [reason for reason in found if reason is not None]
@@ -45,10 +46,14 @@ def main_reasons(
         said.append(_only(rejected))
     if any([each.model.spec.place != chosen.place for each in scored]):
         said += _votes(world, field, chosen.place)
+    if field.is_sparing:
+        said += _power(world, scored)
     if len(scored) > 1:
         said += _choice(world, field, scored) or ([] if said else [_complexity(world, field, scored[0])])
+    if field.is_crowded and room(scored[0].model) == "no":
+        said.append(Reason("fit", f"{chosen.id} {_crowds(scored[0].model)}, and is asked all the same"))
     reports = world.facts.reports.values()
-    if not any([report.target != "hybrid" or report.lean for report in reports]):
+    if not any([report.target != "hybrid" or report.lean or report.sparing for report in reports]):
         said += [Reason("machine", r.reason) for r in reports if r.state == "available" and r.reason]
     return tuple(said)
 
@@ -114,6 +119,37 @@ def _health(scored: Sequence[Scored]) -> Reason | None:
     return Reason("failing", f"{best.spec.id} failed a moment ago ({best.health.failing})")
 
 
+def _fit(scored: Sequence[Scored]) -> Reason | None:
+    """A model that would stand first, had it room in memory."""
+    best = min(scored, key=_place_with_room).model
+    return None if best is scored[0].model else Reason("fit", f"{best.spec.id} {_crowds(best)}")
+
+
+def _place_with_room(scored: Scored) -> tuple[float, int]:
+    return -round(scored.score - scored.terms.get("fit", 0.0), 6), scored.model.spec.order
+
+
+def _crowds(model: ModelFacts) -> str:
+    return f"{'does not fit into' if room(model) == 'no' else 'would fill'} the memory that is free"
+
+
+def _power(world: World, scored: Sequence[Scored]) -> list[Reason]:
+    """That energy is scarce, where the chosen one gains by it over another model at home."""
+    gained, place = scored[0].terms.get("power", 0.0), scored[0].model.spec.place
+    if (place == "edge") != (world.weights.when_sparing == "smallest"):
+        return []
+    behind = [each for each in scored[1:] if each.terms.get("power", 0.0) < gained]
+    return [Reason("power", _spared(world))] if any([each.model.spec.is_edge for each in behind]) else []
+
+
+def _spared(world: World) -> str:
+    """Whom to ask while energy is scarce, and why it is."""
+    report = world.facts.sparing
+    asked = "a small model at home" if world.weights.when_sparing == "smallest" else "the cloud"
+    why = "" if report is None else f" ({report.reason or report.state})"
+    return f"to spare this machine, rather {asked}{why}"
+
+
 def _votes(world: World, field: Field, place: Place) -> list[Reason]:
     """The agents that speak for the chosen place, where all agents together do."""
     if (field.votes > 0) != (place == "edge"):
@@ -150,7 +186,7 @@ def _complexity(world: World, field: Field, chosen: Scored) -> Reason:
     return Reason("complexity", f"{complexity.word(score)} prompt ({score:.2f}), tier {tier} of {field.highest}")
 
 
-_TOLD_BEFORE = frozenset({"preference", "network", "rule", "health", "votes"})
+_TOLD_BEFORE = frozenset({"preference", "network", "rule", "fit", "health", "votes", "power"})
 _GAINS = frozenset({"speed", "price", "stay", "edge"})
 
 
@@ -202,6 +238,10 @@ def _in_words(term: str, first: Scored, other: Scored, world: World, field: Fiel
     match term:
         case "health":
             return f"it failed a moment ago: {other.model.health.failing}"
+        case "fit":
+            return f"it {_crowds(other.model)}"
+        case "power":
+            return _spared(world)
         case "votes":
             return f"the agents speak for the {'edge' if field.votes > 0 else 'cloud'}"
         case "tier":

@@ -7,7 +7,7 @@ from math import log10
 
 from msgspec import Struct
 
-from oblix.decision.facts import ModelFacts
+from oblix.decision.facts import Fit, ModelFacts
 from oblix.decision.matching import rank
 from oblix.decision.prediction import cost, seconds
 from oblix.decision.world import World
@@ -15,10 +15,12 @@ from oblix.types.report import AgentReport
 from oblix.types.spec import Place
 
 LEAN = 0.75  # of a vote: enough to outweigh the tier, not to outvote an agent that has decided itself
+TIGHT = 0.125  # of a vote: enough to choose within a tier; most laptops run the largest model that just fits, and it is meant to answer
 MOST_VOTES = 20.0  # net, that count
 # Each of these is above everything below it: weights end at policy.HEAVIEST, so that the weighed terms together stay below 1,000.
 OUT_OF_REACH = -10_000_000.0  # tried last, but tried
 PREFERRED = 1_000_000.0
+TOO_LARGE = -200_000.0  # a load without room harms all that runs on the machine; a failure is soon over
 FAILING = -100_000.0
 RULED = 1_000.0  # for each target that a rule names; at most policy_table.MOST_TARGETS of them
 # Seconds and USD below which nobody minds; a factor of ten above them costs a term its weight once.
@@ -40,6 +42,8 @@ class Field(Struct, frozen=True, gc=False):
         seconds: Model id → predicted seconds of the answer.
         costs: Model id → expected USD, `None` when unpriced.
         is_ill: One of them failed a moment ago.
+        is_crowded: One of them has no room in memory, or hardly any; it may be loaded already.
+        is_sparing: Energy is scarce here.
     """
 
     tiers: Mapping[str, int]
@@ -52,6 +56,8 @@ class Field(Struct, frozen=True, gc=False):
     costs: Mapping[str, float | None]
     network_is_down: bool
     is_ill: bool
+    is_crowded: bool
+    is_sparing: bool
 
 
 def survey(world: World, left: Sequence[ModelFacts]) -> Field:
@@ -74,6 +80,8 @@ def survey(world: World, left: Sequence[ModelFacts]) -> Field:
         {model.spec.id: cost(facts, model) for model in left},
         facts.network_is_down,
         any([model.health.failing for model in left]),
+        any([model.fit in _SHORT for model in left]),
+        any([report.sparing for report in facts.reports.values()]),
     )
 
 
@@ -103,6 +111,14 @@ def spoken_for(report: AgentReport, held: Place | None) -> Place | None:
     A lean moves no conversation away from where it is `held`: a sensor at its threshold must not make it flap.
     """
     return report.vote or (report.lean if held in (None, report.lean) else None)
+
+
+_SHORT: frozenset[Fit | None] = frozenset(("tight", "no"))
+
+
+def room(model: ModelFacts) -> Fit | None:
+    """Whether a model has room in memory; what is there already, or runs elsewhere, needs none."""
+    return None if model.fit is None or model.loaded or not model.spec.is_edge else model.fit
 
 
 def _vote(report: AgentReport, held: Place | None) -> float:
@@ -145,6 +161,14 @@ def health(world: World, models: Models, field: Field) -> Points:
     return [FAILING if model.health.failing else 0.0 for model in models] if field.is_ill else None
 
 
+def fit(world: World, models: Models, field: Field) -> Points:
+    """A model without room in memory comes after those that can run; one that would fill the memory loses a little."""
+    if not field.is_crowded:
+        return None
+    points = {"no": TOO_LARGE, "tight": -TIGHT * world.weights.vote}
+    return [points.get(room(model) or "", 0.0) for model in models]
+
+
 def votes(world: World, models: Models, field: Field) -> Points:
     """The agents' votes for a place; a built-in agent's weighs like a custom one's."""
     if not field.votes:
@@ -153,11 +177,44 @@ def votes(world: World, models: Models, field: Field) -> Points:
     return [points if model.spec.place == "edge" else -points for model in models]
 
 
-def tier(world: World, models: Models, field: Field) -> Points:
+def tier(world: World, models: Models, field: Field) -> list[float]:
     """How far the tier is from the one that the prompt asks for."""
     shortfall, overshoot = world.weights.shortfall / field.span, world.weights.overshoot / field.span
-    gaps = [field.tiers[model.spec.id] - field.required for model in models]
-    return [shortfall * gap if gap < 0 else -overshoot * gap for gap in gaps]
+    tiers, required = field.tiers, field.required
+    return [shortfall * gap if (gap := tiers[model.spec.id] - required) < 0 else -overshoot * gap for model in models]
+
+
+def power(world: World, models: Models, field: Field) -> Points:
+    """While energy is scarce here: a lean for the cloud, or for the smallest tier at home, as the policy says."""
+    if not field.is_sparing:
+        return None
+    if world.weights.when_sparing == "smallest":
+        return _smallest(world, models, field)
+    if field.held == "edge":
+        return None  # a lean moves no conversation
+    points = LEAN * world.weights.vote / 2
+    return [-points if model.spec.place == "edge" else points for model in models]
+
+
+def _smallest(world: World, models: Models, field: Field) -> Points:
+    """What the tier of a model at home wins over the smaller ones, it loses again, and up to a lean more.
+
+    Home as a whole loses nothing against the cloud: what changes is who answers there. As any lean, this moves no conversation.
+    """
+    tiers, wish = field.tiers, tier(world, models, field)
+    at_home = sorted({(tiers[m.spec.id], points) for m, points in zip(models, wish, strict=True) if m.spec.is_edge})
+    if len(at_home) < 2:
+        return None
+    lowest, highest, before = at_home[0][0], at_home[-1][0], world.facts.before
+    if field.held == "edge" and before is not None and tiers[before.model_id] > lowest:
+        return None
+    step = LEAN * world.weights.vote / (highest - lowest)
+    best = max([points for _, points in at_home])
+    given, won = {}, at_home[0][1]
+    for each, points in at_home:
+        won = max(won, points)
+        given[each] = best - won - step * (each - lowest)
+    return [given[tiers[model.spec.id]] if model.spec.is_edge else 0.0 for model in models]
 
 
 def speed(world: World, models: Models, field: Field) -> Points:
@@ -195,9 +252,11 @@ TERMS: tuple[tuple[str, Callable[[World, Models, Field], Points]], ...] = (
     ("preference", preference),
     ("network", network),
     ("rule", rule),
+    ("fit", fit),
     ("health", health),
     ("votes", votes),
     ("tier", tier),
+    ("power", power),
     ("speed", speed),
     ("price", price),
     ("stay", stay),

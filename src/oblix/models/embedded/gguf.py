@@ -7,13 +7,17 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from oblix.models.memory import Shape, shape_of
+
 MAGIC = b"GGUF"
 _MAX_HEAD = 128 << 20  # bytes; the largest vocabularies (256,000 tokens with merges) take about 10 MB
 _MAX_STRING = 16 << 20  # bytes; chat templates of some models take 100 kB
 _MAX_KEYS = 1 << 16
 _MAX_ITEMS = 1 << 24
+_MAX_LAYERS = 1024  # items of a list that are kept: figures that differ by layer
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
+_TOKENS = "tokenizer.ggml.tokens"
 
 
 class CorruptFile(ValueError):
@@ -29,6 +33,7 @@ class Head:
         architecture: Such as `llama`; `None` when it does not say.
         title: The name that its makers gave it.
         window: Tokens it was trained with; `None` when it does not say.
+        shape: What its memory depends on; `None` when it does not say enough.
     """
 
     version: int
@@ -36,10 +41,11 @@ class Head:
     architecture: str | None = None
     title: str | None = None
     window: int | None = None
+    shape: Shape | None = None
 
 
 def read_head(path: Path) -> Head:
-    """Read the head of `path`; stops as soon as the window is known, else at the end of the keys.
+    """Read the head of `path`; stops before the vocabulary, if all else is known by then, else at the end of the keys.
 
     Raises:
         CorruptFile: It is no GGUF file, or is cut off or damaged within its head.
@@ -79,12 +85,14 @@ class _Reader:
         found: dict[str, object] = {}
         for _ in range(keys):
             key = self._string()
-            value = self._value(self._number("<I"))
-            if key.startswith("general.") or key.endswith(".context_length"):
+            kind = self._number("<I")
+            if kind == _ARRAY and key.startswith("tokenizer.") and _is_enough(found):
+                if key == _TOKENS:
+                    _, found[f"{found['general.architecture']}.vocab_size"] = self._list_head()
+                break  # hundreds of thousands of short texts follow
+            value = self._value(kind)
+            if not key.startswith("tokenizer."):
                 found[key] = value
-            window = found.get(f"{found.get('general.architecture')}.context_length")
-            if isinstance(window, int) and "general.name" in found:
-                break
         architecture, title = found.get("general.architecture"), found.get("general.name")
         window = found.get(f"{architecture}.context_length")
         return Head(
@@ -92,6 +100,7 @@ class _Reader:
             architecture=architecture if isinstance(architecture, str) else None,
             title=title if isinstance(title, str) else None,
             window=window if isinstance(window, int) and window > 0 else None,
+            shape=shape_of(found),
         )
 
     def _bytes(self, count: int) -> bytes:
@@ -118,22 +127,39 @@ class _Reader:
         if kind == _STRING:
             return self._string()
         if kind == _ARRAY:
-            self._skip_array()
-            return None
+            return self._list()
         if kind not in _SCALARS:
             raise CorruptFile(f"a key in its head has the unknown type {kind}")
+        return self._scalar(kind)
+
+    def _scalar(self, kind: int) -> object:
         return struct.unpack(_SCALARS[kind], self._bytes(struct.calcsize(_SCALARS[kind])))[0]
 
-    def _skip_array(self) -> None:
+    def _list_head(self) -> tuple[int, int]:
+        """Type and number of the items."""
         kind, count = self._number("<I"), self._number("<Q")
         if count > _MAX_ITEMS:
             raise CorruptFile(f"claims a list of {count} items in its head")
+        return kind, count
+
+    def _list(self) -> list[object] | None:
+        """A short list of numbers; every other one is skipped."""
+        kind, count = self._list_head()
+        if kind in _SCALARS and count <= _MAX_LAYERS:
+            return [self._scalar(kind) for _ in range(count)]
         if kind in _SCALARS:
             self._bytes(count * struct.calcsize(_SCALARS[kind]))
-            return
+            return None
         if kind != _STRING:  # lists of lists are allowed by the format and used by nobody
             raise CorruptFile(f"a list in its head has the unknown type {kind}")
         for _ in range(count):
             length = self._number("<Q")
             if len(self._bytes(min(length, _MAX_STRING))) != length:
                 raise CorruptFile("cut off within its head")
+        return None
+
+
+def _is_enough(found: dict[str, object]) -> bool:
+    """Whether everything that we want to know stands before the vocabulary, as it usually does."""
+    name = found.get("general.architecture")
+    return "general.name" in found and f"{name}.context_length" in found and f"{name}.block_count" in found

@@ -1,4 +1,4 @@
-"""Thirty worlds, each in plain words, as facts, and with the reason why the presets decide as they do; reviewed one by one."""
+"""Worlds, each in plain words, as facts, and with the reason why the presets decide as they do; reviewed one by one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .world import (
     CRITICAL,
     DEGRADED,
     DISCONNECTED,
+    LOW,
     OPTIMAL,
     PRIVATE,
     model,
@@ -332,5 +333,61 @@ WORLDS: tuple[World, ...] = (
         "A simple question to `gpt-4`, but another will do (`model_id`, `fallback=True`)",
         world(FOUR, SIMPLE, model_id="openai:gpt-4", fallback=True),
         "A wish by name stands above all weights. Only the privacy of the prompt is above the wish.",
+    ),
+    World(
+        "A simple question; the battery is at 9 %, not charging",
+        world(FOUR, SIMPLE, agents={"power": LOW}),
+        (
+            "On a low battery the cloud is asked rather, as with a machine at its limits: a lean. Where it would not outweigh"
+            " what the preset is named for, the smallest at home is asked rather, which is phi anyway."
+        ),
+    ),
+    World(
+        "A hard analysis; the battery is at 9 %, not charging",
+        world(FOUR, COMPLEX, agents={"power": LOW}),
+        (
+            "Who stays at home for an analysis would ask llama2, and asks phi while energy is scarce: a lean outweighs the "
+            "tier. The others are in the cloud already."
+        ),
+    ),
+    World(
+        "A question of middling difficulty; the battery is at 9 %, and there is no network",
+        world(FOUR, MODERATE, (AVAILABLE, DISCONNECTED), agents={"power": LOW}),
+        (
+            "The cloud cannot be reached, so that a lean for it changes nothing; who would rather have the smallest at home "
+            "gets it. `fastest` takes phi because it is quicker."
+        ),
+    ),
+    World(
+        "A question of middling difficulty in a conversation with llama2; the battery falls to 9 %",
+        world(FOUR, {**MODERATE, "prompt_tokens": 400}, before=Turn("ollama:llama2", 300, 40.0), agents={"power": LOW}),
+        (
+            "As with every lean: it moves no conversation, neither to the cloud nor to the smallest. `fastest` goes for the "
+            "seconds, and `best` for the tier, as ever."
+        ),
+    ),
+    World(
+        "A question of middling difficulty; the workstation's model does not fit into the memory that is free",
+        world(hooked(PHI, with_(LARGE, loaded=False, fit="no"), OMNI), MODERATE),
+        (
+            "What does not fit comes after everybody who can answer: then the middling prompt goes a tier up in the cloud, or"
+            " a tier down at home, as the preset is named."
+        ),
+    ),
+    World(
+        "A hard analysis, marked private; the larger of two models at home does not fit",
+        world(hooked(PHI, with_(LARGE, fit="no"), OMNI), COMPLEX, privacy=PRIVATE),
+        "Private stays private: phi answers, though the prompt asks for more. Should it fail, the larger one is tried all the same.",
+    ),
+    World(
+        "A simple question; two home servers with the same model, which would fill the memory of the first",
+        world(
+            hooked(
+                with_(with_spec(PHI, tier=1), fit="tight"),
+                with_(with_spec(PHI, id="ollama:phi@attic", tier=1), fit="fits"),
+            ),
+            SIMPLE,
+        ),
+        "One model, one tier, one price: the server that has room to spare is asked. A model that is loaded has its room.",
     ),
 )
