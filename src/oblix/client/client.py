@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import sys
@@ -9,9 +10,10 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from oblix.agents.base import BaseAgent
 from oblix.client import figures, refusals
@@ -37,6 +39,9 @@ from oblix.types.reply import Reply
 from oblix.types.request import Request
 from oblix.types.spec import ModelSpec
 
+if TYPE_CHECKING:
+    from oblix.client.discovery import ClientArguments, Discovered
+
 _log = logging.getLogger("oblix")
 
 
@@ -53,6 +58,9 @@ class OblixClient:
         config_path: A settings file (`oblix.toml`): its models are hooked, its policy applies unless one is given.
         policy: `balanced`, `offline_first`, `fastest`, `cheapest`, `best`, `private`, the path of a policy file, or a `Policy`.
         store: The data file; by default `oblix.db` in the user's data folder, which `OBLIX_HOME` moves.
+
+    Attributes:
+        discovered: What `auto` or `discover` found and hooked; `None` before.
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class OblixClient:
     ) -> None:
         self.host = host
         self.port = port
+        self.discovered: Discovered | None = None
         self._settled: Policy | None = None  # its rules stay, whatever weights are asked for
         self._hall = Hall(self._chosen(policy), Recorder(store))
         self._lifeline = Lifeline(self._close, self._hall.abandon)
@@ -106,7 +115,36 @@ class OblixClient:
     def screening(self, screening: Screening) -> None:
         self._hall.screening = checked(screening)
 
+    @classmethod
+    async def auto(cls, *, cloud: bool = False, **arguments: Unpack[ClientArguments]) -> Self:
+        """A client with everything that this machine has: see `discover`. `client.discovered.lines()` tells what that was.
+
+        Args:
+            cloud: Use the cloud as well, where a key for it is in the environment. A key alone changes nothing.
+            arguments: Those of the constructor.
+        """
+        client = await asyncio.to_thread(partial(cls, **arguments))  # it may read a settings file
+        await client.discover(cloud=cloud)
+        return client
+
     # --- hooking ---
+
+    async def discover(self, *, cloud: bool = False, agents: bool = True) -> Discovered:
+        """Hook what this machine has: the models of running edge servers or else the small embedded one, and the built-in agents.
+
+        At most four models of each server, the smallest first, so that tiers follow their size; none where models are hooked already. Who
+        is contacted: the usual ports on loopback and the address in `OLLAMA_HOST`, for a second at most. Nothing is printed.
+
+        Args:
+            cloud: Hook a model of each provider whose key is in the environment, too; without it such keys are only told of.
+            agents: Hook the built-in agents that are not hooked yet.
+        """
+        from oblix.client.discovery import discover
+
+        await self._tie()
+        self.discovered = await discover(self, self._hall.transport, cloud=cloud, agents=agents)
+        self._hall.engines.take(self.discovered.engines)
+        return self.discovered
 
     async def hook_model(
         self,
@@ -389,6 +427,13 @@ class OblixClient:
     async def get_connectivity_metrics(self) -> dict[str, Any]:
         """Readings of the network: of the hooked ConnectivityAgent, else of one made for this call."""
         return await connectivity_metrics(self._hall.panel.agents.values(), self._hall.surroundings)
+
+    async def status(self) -> dict[str, Any]:
+        """Everything that is known at this moment, as plain data: machine, network, engines, models, keys, money. See docs/senses.md."""
+        from oblix.client.status import gather
+
+        await self._tie()
+        return await gather(self._hall)
 
     # --- leaving ---
 

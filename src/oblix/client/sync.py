@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from oblix.agents.base import BaseAgent
 from oblix.client.client import OblixClient as AsyncClient
@@ -26,6 +26,9 @@ from oblix.types.ids import ModelType
 from oblix.types.privacy import Screening
 from oblix.types.reply import Reply
 from oblix.types.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from oblix.client.discovery import ClientArguments, Discovered
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -148,6 +151,22 @@ class OblixClient:
         self._client = AsyncClient(oblix_api_key, host, port, config_path, policy, store)
         self._loop = _Loop()
         weakref.finalize(self, self._loop.stop)
+
+    @classmethod
+    def auto(cls, *, cloud: bool = False, **arguments: Unpack[ClientArguments]) -> Self:
+        """See `oblix.OblixClient.auto`."""
+        client = cls(**arguments)
+        client.discover(cloud=cloud)
+        return client
+
+    def discover(self, *, cloud: bool = False, agents: bool = True) -> Discovered:
+        """See `oblix.OblixClient.discover`."""
+        return self._run(self._client.discover(cloud=cloud, agents=agents))
+
+    @property
+    def discovered(self) -> Discovered | None:
+        """What `auto` or `discover` found and hooked; `None` before."""
+        return self._client.discovered
 
     def hook_model(
         self,
@@ -299,6 +318,10 @@ class OblixClient:
     def get_connectivity_metrics(self) -> dict[str, Any]:
         """See `oblix.OblixClient.get_connectivity_metrics`."""
         return self._run(self._client.get_connectivity_metrics())
+
+    def status(self) -> dict[str, Any]:
+        """See `oblix.OblixClient.status`."""
+        return self._run(self._client.status())
 
     def shutdown(self) -> None:
         """See `oblix.OblixClient.shutdown`."""

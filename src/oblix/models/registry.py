@@ -30,6 +30,7 @@ class Provider:
         key_env: Environment variables that may hold the key, first match wins; empty when it needs none.
         prices: Its name in the price catalogue, if it is there.
         keeps_prefix: It has a prompt cache that nobody has to ask for. Anthropic's has to be asked for, and writing to it costs more.
+        default_model: What `OblixClient.auto(cloud=True)` hooks; `None` where a choice would be a guess.
     """
 
     name: str
@@ -42,10 +43,13 @@ class Provider:
     prices: str | None = None
     capabilities: frozenset[Capability] = _CHAT
     keeps_prefix: bool = True
+    default_model: str | None = None
 
 
-def _cloud(name: str, endpoint: str, key_env: str, prices: str | None = None) -> Provider:
-    return Provider(name, "openai", "cloud", endpoint, key_env=(key_env,), prices=prices or name)
+def _cloud(
+    name: str, endpoint: str, key_env: str, prices: str | None = None, *, default: str | None = None
+) -> Provider:
+    return Provider(name, "openai", "cloud", endpoint, key_env=(key_env,), prices=prices or name, default_model=default)
 
 
 def _server(name: str, port: int, *more: Capability) -> Provider:
@@ -53,6 +57,10 @@ def _server(name: str, port: int, *more: Capability) -> Provider:
 
 
 # Addresses and ports as each service documents them (2026-11).
+#
+# Default models: the easy prompts stay at home, so that of the cloud one good model is wanted, not the cheapest and not the dearest. Each
+# is the newest of its provider's middle line that the price catalogue of 2026-11 has: 1 to 2 USD per million tokens of prompt where there
+# is a choice, large windows, not deprecated (a test looks). Those who resell hundreds of models of others have no such line.
 PROVIDERS: dict[str, Provider] = {
     row.name: row
     for row in (
@@ -74,6 +82,7 @@ PROVIDERS: dict[str, Provider] = {
             endpoint_env="OPENAI_BASE_URL",
             key_env=("OPENAI_API_KEY",),
             prices="openai",
+            default_model="gpt-6.1-terra",
         ),
         Provider(
             "claude",
@@ -85,16 +94,23 @@ PROVIDERS: dict[str, Provider] = {
             prices="anthropic",
             capabilities=frozenset({"tools", "vision", "json"}),
             keeps_prefix=False,
+            default_model="claude-sonnet-5-5",
         ),
         _cloud("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
-        _cloud("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
-        _cloud("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
-        _cloud("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+        _cloud("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", default="openai/gpt-oss-120b"),
+        _cloud("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", default="mistral-medium-latest"),
+        _cloud("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", default="deepseek-v4-flash"),
         _cloud("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
         _cloud("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
-        _cloud("xai", "https://api.x.ai/v1", "XAI_API_KEY", "x-ai"),
-        _cloud("gemini", "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", "google"),
-        _cloud("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
+        _cloud("xai", "https://api.x.ai/v1", "XAI_API_KEY", "x-ai", default="grok-4.7"),
+        _cloud(
+            "gemini",
+            "https://generativelanguage.googleapis.com/v1beta/openai",
+            "GEMINI_API_KEY",
+            "google",
+            default="gemini-3.8-flash",
+        ),
+        _cloud("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", default="gpt-oss-120b"),
         _server("lmstudio", 1234),
         _server("llamacpp", 8080, "prefill"),
         _server("vllm", 8000, "prefill"),

@@ -366,6 +366,12 @@ def test_an_error_is_no_proof_and_no_hang() -> None:
     assert kind is FailureKind.SERVER_ERROR
 
 
+@pytest.mark.parametrize("said", [{"error": "Unexpected endpoint"}, {}, [], b"ok", {"done": False}, {"choices": []}])
+def test_a_good_status_without_a_token_is_no_proof(said: Any) -> None:
+    kind, _ = proof_of({**OLLAMA, "/api/generate": said})
+    assert kind is FailureKind.SERVER_ERROR
+
+
 @pytest.mark.parametrize("name", ["nomic-embed-text", "gpt-oss:120b-cloud", "unknown"])
 def test_what_is_not_loaded_here_is_not_asked_for_a_token(name: str) -> None:
     kind, asked = proof_of(OLLAMA, name)
@@ -392,11 +398,13 @@ HOSTILE: dict[str, Any] = {
     "an API of its own": {"status": "ok", "models": "many"},
     "rows of the wrong type": {"models": {"a": 1}, "data": {"b": 2}},
     "an OpenAI server": {"object": "list", "data": [{"id": "gpt", "object": "model", "owned_by": "openai"}]},
+    "empty lists": {"models": [], "data": []},
+    "a version": {"version": "1.0"},
+    "models of its own": {"models": [{"name": "T"}, {"name": "Y"}]},
     "deep": DEEP,
     "not UTF-8": b'{"models": "\xff"}',
     "too much": b'{"models": [' + b'{"name": "a"},' * (MOST_BODY // 14 + 1) + b"]}",
     "an error": (500, {"error": "no"}),
-    "a login page": (401, {"error": "who are you?"}),
 }
 
 
@@ -420,7 +428,19 @@ def test_another_server_on_the_port_is_taken_for_no_engine(provider: str, said: 
 
 def test_one_that_asks_for_a_key_says_so() -> None:
     found, _ = look_at_played("ollama", {path: (401, {}) for path in ("/api/tags", "/api/ps", "/api/version")})
-    assert found.reason == "it asks for a key"
+    assert (found.state, found.reason) == ("locked", "it asks for a key")
+
+
+@pytest.mark.engine
+def test_a_real_llamacpp_with_a_key_is_locked(weights: Path) -> None:
+    with LlamaServer(ServeOptions(weights, api_key="k" * 16)) as server:
+        assert look_at("llamacpp", server.url, limit=10.0).state == "locked"
+
+
+def test_a_llamacpp_with_a_key_may_still_list_its_model() -> None:
+    """Those of 2025 did."""
+    found, _ = look_at_played("llamacpp", {**LLAMACPP, "/props": (401, {"error": "invalid key"})})
+    assert (found.state, [model.name for model in found.models], found.loaded) == ("locked", ["phi"], None)
 
 
 async def _talks_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
