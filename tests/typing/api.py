@@ -59,6 +59,8 @@ async def hooks() -> None:
     assert_type(await client.shutdown(), None)
     async with OblixClient() as inner:
         assert_type(inner, OblixClient)
+    assert_type(await OblixClient.auto(cloud=True, policy="balanced"), OblixClient)
+    assert_type(await client.status(), dict[str, Any])
 
 
 async def asks(client: OblixClient) -> None:
@@ -127,6 +129,7 @@ async def streams(client: OblixClient) -> None:
 def blocks() -> None:
     with SyncClient(policy="private") as client:
         assert_type(client, SyncClient)
+        assert_type(SyncClient.auto(), SyncClient)
         assert_type(client.hook_model("ollama", "phi"), bool)
         assert_type(client.execute("hi", private=True), Reply)
         assert_type(client.route("hi"), Decision)

@@ -38,7 +38,7 @@ class ServeOptions:
         window: Tokens per slot.
         max_answer: Tokens of an answer when the request names no limit; a request that names one gets its own, also a
             larger one (tried with xllamacpp 2026.10.11549).
-        api_key: Asked of every request but `/health` and `/v1/models`; `None` asks for none.
+        api_key: Asked of every request but `/health`; `None` asks for none.
     """
 
     model: Path
