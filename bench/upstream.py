@@ -28,6 +28,8 @@ _BROKEN = b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: application/json
     _ERROR
 )
 
+_MISSING = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
+
 
 def _event(delta: dict[str, Any] | None, finish: str | None = None, usage: dict[str, int] | None = None) -> bytes:
     """One event as OpenAI sends it, in an HTTP chunk of its own."""
@@ -100,7 +102,9 @@ class Upstream(asyncio.Protocol):
         elif what == b"slow":
             self._loop.call_later(SLOW, self._out.write, self.ANSWERS[what])
         else:
-            self._out.write(self.ANSWERS[what])
+            self._out.write(
+                self.ANSWERS.get(what, _MISSING)
+            )  # sensors ask for other things, and have to be told something
 
     def _next(self, number: int) -> None:
         if self._out.is_closing():

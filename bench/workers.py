@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -16,16 +17,34 @@ PATIENCE = 10.0  # seconds for a process to leave
 
 
 class Worker:
-    """A process that takes orders on its standard input and answers on its standard output, one JSON value a line."""
+    """A process that takes orders on its standard input and answers on its standard output, one JSON value a line.
 
-    def __init__(self, module: str, *arguments: str, home: Path | None = None) -> None:
+    Args:
+        home: Where Oblix keeps its things in that process.
+        prefix: Words to put before the command, for one that runs in another network namespace.
+        variables: What is to be added to its environment.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        home: Path | None = None,
+        prefix: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [*prefix, sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
-            env=environment(home),
+            env=environment(home) | dict(variables or {}),
         )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def __enter__(self) -> Self:
         return self

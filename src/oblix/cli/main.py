@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "privacy": "Find what is private in a file.",
     "replay": "Decide history again under another policy, and compare.",
     "route": "Where a prompt would run, and why, without running it.",
+    "status": "What this machine, its network and its models are doing.",
     "why": "Why an answer ran where it did.",
 }
 

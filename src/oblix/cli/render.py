@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 from oblix.decision.layout import Part, Table, columns, lay_out
 from oblix.errors import OblixError
 
 WIDEST = 120  # columns; longer lines are hard to read
+# SGR colour → the states that are shown in it: all is well, beware, nothing goes.
+_COLOURS = {
+    32: ("available", "optimal", "sufficient", "reached", "ready", "yes"),
+    33: ("constrained", "degraded", "low", "hot", "empty", "perhaps", "loading", "locked", "strange"),
+    31: ("critical", "disconnected", "failing", "hung", "no"),
+}
+# A state stands in the second or third column of a row.
+_STATE = re.compile(
+    rf"(?m)^(?P<before>\S+ {{2,}}(?:(?:edge|cloud) +)?)(?P<state>{'|'.join(w for ws in _COLOURS.values() for w in ws)})(?= {{2}}|$)"
+)
 
 
 def is_colourful() -> bool:
     """Whether stderr may have colour: `NO_COLOR` says no, `FORCE_COLOR` says yes, else a terminal decides."""
+    return _may_be_coloured(sys.stderr)
+
+
+def _may_be_coloured(stream: TextIO) -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
-    return bool(os.environ.get("FORCE_COLOR")) or sys.stderr.isatty()
+    return bool(os.environ.get("FORCE_COLOR")) or stream.isatty()
 
 
 def note(text: str) -> None:
@@ -41,8 +57,34 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def show_story(parts: Iterable[Part]) -> None:
     """Paragraphs and tables; in a pipe one line for each sentence, and tab-separated tables."""
+    sys.stdout.write(_laid_out(parts) + "\n")
+
+
+def show_screen(parts: Iterable[Part], *, anew: bool = False) -> None:
+    """The same, with states in colour on a terminal; `anew` takes the place of what the terminal shows."""
+    is_terminal, text = sys.stdout.isatty(), _laid_out(parts)
+    if is_terminal and _may_be_coloured(sys.stdout):
+        text = _STATE.sub(_painted, text)
+    if not anew:
+        sys.stdout.write(text + "\n")
+    elif is_terminal:
+        lines = text.splitlines()[: shutil.get_terminal_size().lines - 1]
+        sys.stdout.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
+    else:
+        sys.stdout.write(text + "\n\n")
+
+
+def _laid_out(parts: Iterable[Part]) -> str:
+    """As the terminal, or the pipe, wants it; what others called their models must not steer a terminal."""
     is_terminal = sys.stdout.isatty()
-    sys.stdout.write(lay_out(parts, width=_width() if is_terminal else None, tabs=not is_terminal) + "\n")
+    text = lay_out(parts, width=_width() if is_terminal else None, tabs=not is_terminal)
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
+
+
+def _painted(found: re.Match[str]) -> str:
+    word = found["state"]
+    colour = next(colour for colour, words in _COLOURS.items() if word in words)
+    return f"{found['before']}\x1b[{colour}m{word}\x1b[0m"
 
 
 def _width() -> int:
