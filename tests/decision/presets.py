@@ -55,7 +55,7 @@ READ = """
 A cell names the model that is tried first; **bold** where it runs in the cloud.
 A dash means that no model may answer: the request is refused with the reasons.
 `phi` and `llama2` run on a laptop without a graphics processor (25 and 10 tokens a second), `qwen3:32b` on a workstation with one (50).
-The others are cloud models; their windows, prices and speeds are written down in tests/decision/thirty.py.
+The others are cloud models; their windows, prices and speeds are written down in tests/decision/reviewed.py.
 Tiers follow the order of hooking, edge before cloud, where the world does not say otherwise.
 A simple question expects 60 tokens, a middling one 300, a hard one 800.
 """
