@@ -438,3 +438,18 @@ def test_a_file_of_the_first_version_is_brought_to_this_one_and_keeps_its_rows(p
     db = apsw.Connection(str(path))
     assert db.execute("PRAGMA user_version").fetchall() == [(len(MIGRATIONS),)]
     db.close()
+
+
+def test_a_file_that_is_locked_for_good_is_given_up_after_two_seconds(path: Path) -> None:
+    """A backup tool, or a database browser. Each of a hundred tries waited two seconds."""
+    path.parent.mkdir()
+    other = apsw.Connection(str(path))
+    other.execute("PRAGMA locking_mode = EXCLUSIVE; CREATE TABLE theirs (x)").fetchall()
+    other.execute("BEGIN EXCLUSIVE")
+    waited: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("oblix.storage.sqlite.time.sleep", waited.append)
+        with pytest.raises(ConfigurationError, match="locked"):
+            open_file(path)
+    other.close()
+    assert 1.0 < sum(waited) <= 2.0

@@ -106,3 +106,29 @@ def test_more_parts_than_are_remembered(log: DecisionLog, monkeypatch: pytest.Mo
     for n, facts in enumerate(all_):
         decide_on(log, f"01{n}", facts)
     assert [msgspec.json.decode(kept.facts, type=Facts) for kept in log.decisions()] == all_
+
+
+def test_a_file_that_cannot_be_written_keeps_nothing_in_memory(
+    log: DecisionLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every reading of a sensor is another report; while a disk was full, all of them were kept for later."""
+    monkeypatch.setattr(decisions, "PATIENCE", 0.0)
+    log.open()
+    other = apsw.Connection(str(path))
+    other.execute("BEGIN IMMEDIATE")
+    for n in range(50):
+        with pytest.raises(apsw.BusyError):
+            decide_on(log, f"01{n}", facts_of(AgentReport(state=f"state {n}")))
+    other.close()
+    assert not log._parts._unwritten
+    assert not log._parts._named
+
+
+def test_a_part_that_another_decision_is_about_to_write_is_written_with_this_one_as_well() -> None:
+    facts, known = facts_of(AgentReport(state="available")), parts.Parts(msgspec.json.encode)
+    _, first = known.split(facts)
+    _, second = known.split(facts)
+    assert first == second
+    assert len(first) == 2
+    known.wrote(first)
+    assert known.split(facts)[1] == {}

@@ -103,11 +103,15 @@ class DecisionLog:
         Raises:
             apsw.Error: The file could not be written (full disk, locked for longer than 2 s).
         """
-        kept = self._parts.split(facts) if isinstance(facts, Facts) else facts
+        kept, parts = self._parts.split(facts) if isinstance(facts, Facts) else (facts, {})
         row = (decision_id, at, _ENCODER.encode(record), _ENCODER.encode(kept))
-        parts = self._parts.unwritten()
-        await self._insert("INSERT INTO decision VALUES (?, ?, ?, ?)", [row], parts)
-        self._parts.wrote(parts)
+        try:
+            await self._insert("INSERT INTO decision VALUES (?, ?, ?, ?)", [row], list(parts.items()))
+        except BaseException:
+            self._parts.lost(parts)
+            raise
+        if parts:
+            self._parts.wrote(parts)
 
     async def write_policy(self, digest: str, policy: Mapping[str, Any]) -> None:
         """Keep a policy, before the first decision that names its digest. Again does nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from hashlib import blake2b
 from operator import attrgetter
@@ -13,6 +13,7 @@ import msgspec
 from oblix.decision.facts import Facts, ModelFacts
 
 KEY = "part"  # a JSON object that holds only this stands for a part
+_AT = slice(len(KEY) + 5, -2)  # of the digest in {"part":"…"}
 MOST = 256  # values that are remembered; what is forgotten is encoded again
 # Facts and models with room for names, as structs: a dict of the same takes five times as long to make and to encode.
 _FACTS = tuple(field.name for field in fields(Facts) if field.name not in ("models", "reports"))
@@ -25,7 +26,7 @@ _Model = msgspec.defstruct("_Model", ["spec", *_MODEL])
 class Parts:
     """Splits facts, and remembers by identity what was split off: a spec or a report is encoded once, not at every prompt.
 
-    With three agents and two models the row of a decision is half as long, and needs no second page of the file.
+    With three agents and two models the row of a decision is half as long.
     """
 
     def __init__(self, encode: Callable[[Any], bytes]) -> None:
@@ -33,33 +34,40 @@ class Parts:
         self._named: dict[int, tuple[object, msgspec.Raw]] = {}  # holds the value, so that nobody else gets its id
         self._unwritten: dict[str, bytes] = {}
 
-    def split(self, facts: Facts) -> msgspec.Struct:
-        """The facts with names in the place of their parts, ready to be encoded."""
-        name = self._name
-        models = [_Model(name(model.spec), *_model(model)) for model in facts.models]
-        return _Facts(models, {agent: name(report) for agent, report in facts.reports.items()}, *_facts(facts))
+    def split(self, facts: Facts) -> tuple[msgspec.Struct, dict[str, bytes]]:
+        """The facts with names in the place of their parts, ready to be encoded; and those parts that are new, by their digest.
 
-    def _name(self, value: object) -> msgspec.Raw:
+        Say what became of them with `wrote` or `lost`. Two decisions that are written at the same time may both get a part.
+        """
+        new: dict[str, bytes] = {}
+        models = [_Model(self._name(model.spec, new), *_model(model)) for model in facts.models]
+        reports = {agent: self._name(report, new) for agent, report in facts.reports.items()}
+        return _Facts(models, reports, *_facts(facts)), new
+
+    def _name(self, value: object, new: dict[str, bytes]) -> msgspec.Raw:
         found = self._named.get(id(value))
         if found is not None:
+            if self._unwritten and (body := self._unwritten.get(digest := bytes(found[1])[_AT].decode())):
+                new[digest] = body  # somebody else is about to write it, and may fail
             return found[1]
         body = self._encode(value)
         digest = blake2b(body, digest_size=16).hexdigest()
-        self._unwritten[digest] = body
+        self._unwritten[digest] = new[digest] = body
         if len(self._named) >= MOST:
             self._named.clear()
         name = msgspec.Raw(b'{"%s":"%s"}' % (KEY.encode(), digest.encode()))
         self._named[id(value)] = value, name
         return name
 
-    def unwritten(self) -> list[tuple[str, bytes]]:
-        """Digest and body of what is not in the file yet."""
-        return list(self._unwritten.items())
-
-    def wrote(self, rows: list[tuple[str, bytes]]) -> None:
-        """These are in the file now."""
-        for digest, _ in rows:
+    def wrote(self, parts: Iterable[str]) -> None:
+        """The parts of these digests are in the file now."""
+        for digest in parts:
             self._unwritten.pop(digest, None)
+
+    def lost(self, parts: Iterable[str]) -> None:
+        """They could not be written; who names them again has them encoded again, and nothing is kept for that."""
+        self.wrote(parts)
+        self._named.clear()
 
 
 def whole(facts: bytes, look_up: Callable[[str], bytes | None]) -> bytes:

@@ -60,8 +60,8 @@ def open_file(path: Path | str) -> apsw.Connection:
             Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would make it readable for all
         db = apsw.Connection(str(path))
-        db.set_busy_timeout(2000)
         _use_wal(db)
+        db.set_busy_timeout(2000)
         # NORMAL: a power cut may cost the last rows, never the file; a crash of the program costs nothing. The log is no ledger.
         # `execute` runs on only when its rows are taken: without fetchall() the second and third would never run.
         db.execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0").fetchall()
@@ -76,7 +76,11 @@ def open_file(path: Path | str) -> apsw.Connection:
 
 
 def _use_wal(db: apsw.Connection) -> None:
-    """Switch to WAL. Two processes that open a new file at once collide here, and SQLite does not ask the busy time-out about it."""
+    """Switch to WAL, within two seconds.
+
+    Two processes that open a new file at once collide here. SQLite does not always ask the busy time-out about it; where it does, that
+    would come on top of our own pauses.
+    """
     import apsw
 
     for left in range(99, -1, -1):
