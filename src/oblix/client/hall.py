@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from oblix.agents.engines import EngineSense
 from oblix.agents.gather import Panel
 from oblix.client import figures, refusals
 from oblix.client.continuity import Continuity, Mark
@@ -75,14 +76,21 @@ class Hall:
     hands: Hands = field(default_factory=Hands)
     prices: PriceBook = field(default_factory=PriceBook)
     surroundings: ClientSurroundings = field(init=False)
+    engines: EngineSense = field(init=False)
     wall: Callable[[], float] = time.time  # seconds since the epoch; a simulation brings its own
     hooked: int = 0
     _has_recalled: bool = False
     _replaced: list[Model] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.surroundings = ClientSurroundings(self.models)
+        self.surroundings = ClientSurroundings(self.models, self.transport.forget_idle)
+        self.transport.traffic.sink = self.panel.observe
         self.hands.price_of = self._price_of
+        self.engines = EngineSense(
+            busy=lambda model_id: self.hands.busy.get(model_id, 0),
+            on_hung=lambda spec, kind, why: self.hands.health.failed(spec, kind, why, loop_time()),
+            on_well=lambda spec: self.hands.health.succeeded(spec, loop_time()),
+        )
 
     def hook(self, model: Model) -> None:
         """Make a model known. Hooked again with other settings, it keeps its place in the order."""
@@ -121,7 +129,7 @@ class Hall:
         moment = Moment(
             self.wall(), now, policy, privacy, reports, self.continuity.before(marks, request.session_id, now)
         )
-        facts = assemble(request, self.models.values(), self.hands, self.prices, moment)
+        facts = assemble(request, self.models.values(), self.hands, self.prices, moment, engines=self.engines)
         decision = decide(facts, policy)
         return Thought(decision, facts, policy, sealed(request, decision.privacy), screening, marks)
 
@@ -148,6 +156,8 @@ class Hall:
 
     async def _decide(self, request: Request, told: list[Thought]) -> Thought:
         """Think, and write it down. `told` gets the thought as soon as there is one."""
+        if self.models:
+            self.engines.kick(model.spec for model in self.models.values())
         thought = await self.think(request)
         told.append(thought)
         if thought.decision.privacy.sticks:
@@ -274,8 +284,9 @@ class Hall:
             self.continuity.taint(marks)
 
     def _notice(self, attempt: Attempt, error: AttemptFailed | None) -> None:
-        """News for the agents."""
+        """News for the senses."""
         self.panel.notice(attempt)
+        self.engines.notice(attempt)
 
     def _price_of(self, model: Model) -> Price | None:
         return known_spec(model, self.prices).price
@@ -287,12 +298,14 @@ class Hall:
         models = [*self.models.values(), *replaced]
         await asyncio.gather(*(model.close() for model in models), return_exceptions=True)
         await self.hands.close()
+        await self.engines.close()
         await self.transport.close()
         await self.recorder.close()
 
     def abandon(self) -> None:
         """Forget a loop that was closed before anything could be."""
         self.panel.abandon()
+        self.engines.abandon()
         self.transport.abandon()
         self.recorder.abandon()
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from oblix.agents.base import BaseAgent
+from oblix.agents.probes.engine_facts import is_here
+from oblix.client import documented
 from oblix.models.base import Model
+from oblix.models.traffic import endpoint_of
 from oblix.types.report import AgentReport
 from oblix.types.traffic import Endpoint
+
+# Seconds that somebody who asks for a reading waits for the first one; a prompt never does. A host may need two to be given up.
+FIRST_READING = 3.0
+LOOK_AGAIN = 0.05  # seconds
 
 
 class ClientSurroundings:
@@ -21,17 +28,20 @@ class ClientSurroundings:
         self._forget_connections = forget_connections
         self._endpoints: tuple[Endpoint, ...] = ()
         self._local_server = False
+        self._here: frozenset[str] = frozenset()
 
     def refresh(self) -> None:
         """A model was hooked."""
         self._endpoints = tuple(
             dict.fromkeys(
-                _endpoint(model.spec.endpoint)
+                endpoint_of(model.spec.endpoint)
                 for model in self._models.values()
                 if not model.spec.is_edge and model.spec.endpoint and model.spec.key != "missing"
             )
         )
-        self._local_server = any(model.spec.is_edge and model.spec.endpoint for model in self._models.values())
+        edge = [model.spec for model in self._models.values() if model.spec.is_edge]
+        self._local_server = any(spec.endpoint and is_here(spec.endpoint) for spec in edge)
+        self._here = frozenset(spec.id for spec in edge if not spec.endpoint or is_here(spec.endpoint))
 
     def cloud_endpoints(self) -> tuple[Endpoint, ...]:
         """The endpoints of the hooked cloud models that have a key, each once."""
@@ -42,54 +52,52 @@ class ClientSurroundings:
         return frozenset(pid for model in list(self._models.values()) for pid in model.state().processes)
 
     def has_local_server(self) -> bool:
-        """Whether an edge server is hooked."""
+        """Whether an edge server of this machine is hooked: of one that is elsewhere, nothing is done here."""
         return self._local_server
+
+    def runs_here(self, model_id: str) -> bool:
+        """Whether a hooked model works on this machine."""
+        return model_id in self._here
 
     def network_changed(self) -> None:
         """Give up the connections that are kept for later."""
         self._forget_connections()
 
 
-def _endpoint(address: str) -> Endpoint:
-    parts = urlsplit(address)
-    return Endpoint(parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-
-
 async def resource_metrics(agents: Iterable[BaseAgent]) -> dict[str, Any]:
-    """The report of the hooked ResourceMonitor (or of one made for this call), as a plain dict."""
+    """The report of the hooked ResourceMonitor (or of one made for this call), with the keys that the original documented beside ours."""
     from oblix.agents.resource_monitor import ResourceMonitor
 
     agent = next((agent for agent in agents if isinstance(agent, ResourceMonitor)), None)
-    return await _ask(agent or ResourceMonitor(), keep=agent is not None)
+    return documented.machine(await _ask(agent or ResourceMonitor(), keep=agent is not None), _now())
 
 
 async def connectivity_metrics(agents: Iterable[BaseAgent], surroundings: ClientSurroundings) -> dict[str, Any]:
-    """The report of the hooked ConnectivityAgent (or of one made for this call), with the keys that the original documented."""
+    """The same of the ConnectivityAgent."""
     from oblix.agents.connectivity import ConnectivityAgent
 
     agent = next((agent for agent in agents if isinstance(agent, ConnectivityAgent)), None)
     made = agent or ConnectivityAgent()
     if agent is None:
         made.attach(surroundings)
-    report = await _ask(made, keep=agent is not None)
-    found = report["metrics"]
-    return {
-        **report,
-        "latency": found.get("latency_ms"),
-        "packet_loss": found.get("packet_loss_percent"),
-        "bandwidth": found.get("bandwidth_mbps"),
-    }
+    return documented.network(await _ask(made, keep=agent is not None), _now())
 
 
 async def _ask(agent: BaseAgent, *, keep: bool) -> dict[str, Any]:
     if not agent.is_active:
         await agent.initialize()
+    clock = asyncio.get_running_loop().time
+    until = clock() + FIRST_READING
     try:
         report = AgentReport.parse(await agent.check())
-        if report.stale or report.state == "unknown":  # a first reading may take longer than a prompt would wait
-            await asyncio.sleep(0.1)
+        while report.stale and clock() < until:
+            await asyncio.sleep(LOOK_AGAIN)
             report = AgentReport.parse(await agent.check())
         return report.to_dict()
     finally:
         if not keep:
             await agent.shutdown()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

@@ -26,7 +26,8 @@ def was_heard(error: BaseException) -> bool:
 
 
 @cache
-def _handler() -> type[ResponseHandler]:
+def handler() -> type[ResponseHandler]:
+    """The class of our connections; aiohttp is imported at first use."""
     from aiohttp.client_proto import ResponseHandler
 
     class Handler(ResponseHandler):
@@ -77,7 +78,7 @@ def connector() -> Callable[..., aiohttp.TCPConnector]:
 
         def __init__(self, *, guard: Guard | None = None, **settings: Any) -> None:
             super().__init__(**settings)
-            self._factory = partial(_handler(), loop=self._loop)
+            self._factory = partial(handler(), loop=self._loop)
             self._guard = guard
 
         async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import ssl
 from functools import cache
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.types.spec import ModelSpec
+from oblix.types.traffic import Trouble
 
 if TYPE_CHECKING:
     import aiohttp
@@ -21,6 +23,21 @@ _NO_WAY_OUT = {
     for name in ("ENETUNREACH", "EHOSTUNREACH", "ENETDOWN", "EADDRNOTAVAIL", "EHOSTDOWN", "ENONET")
     if (number := getattr(errno, name, None)) is not None
 }
+
+_TROUBLES: dict[int, Trouble] = {
+    **dict.fromkeys(_NO_WAY_OUT, "no_route"),
+    errno.ETIMEDOUT: "silence",
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.ECONNABORTED: "reset",
+    errno.EPIPE: "reset",
+}
+_SAID: tuple[Trouble, ...] = (
+    "refused",
+    "reset",
+    "silence",
+    "no_route",
+)  # the first one counts, where addresses of a name differ
 
 
 class ShutDown(ConnectionError):
@@ -149,3 +166,24 @@ def _words(error: BaseException) -> str:
     inner = getattr(error, "os_error", None) or error
     text = getattr(inner, "strerror", None) or str(inner)
     return str(text) or type(error).__name__
+
+
+def trouble_of(error: Exception) -> Trouble:
+    """What an exception of aiohttp or the system says about the way to a host."""
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
+        return "lookup"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.CertificateError):
+        return "certificate"
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return "silence"
+    inner = getattr(error, "os_error", None) or error
+    number = getattr(inner, "errno", None)
+    if number in _TROUBLES:
+        return _TROUBLES[number]
+    # Several addresses that failed in several ways: aiohttp's helper leaves their numbers in the text only.
+    told = {_TROUBLES.get(int(found)) for found in re.findall(r"\[Errno (\d+)\]", str(inner))}
+    if isinstance(inner, ConnectionResetError):
+        return "reset"
+    return next((trouble for trouble in _SAID if trouble in told), "other")

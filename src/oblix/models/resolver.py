@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -12,10 +14,16 @@ from oblix.models.address import is_home_address, is_localhost
 
 
 class Resolver(AbstractResolver):
-    """Looks names up with the system's resolver; with `home_only`, an answer outside of the home networks is refused."""
+    """Looks names up with the system's resolver.
 
-    def __init__(self, *, home_only: bool) -> None:
+    Args:
+        home_only: An answer outside of the home networks is refused.
+        around: Entered for as long as a name is looked up.
+    """
+
+    def __init__(self, *, home_only: bool, around: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
         self._home_only = home_only
+        self._around = around
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -27,7 +35,8 @@ class Resolver(AbstractResolver):
         """
         if is_localhost(host):
             return [_result(host, address, port) for address in ("127.0.0.1", "::1")]
-        found = await _look_up(host, port, family)
+        with self._around():
+            found = await _look_up(host, port, family)
         if self._home_only:
             found = [result for result in found if is_home_address(result["host"])]
             if not found:

@@ -22,6 +22,7 @@ from oblix.models.address import is_home_address, is_loopback
 from oblix.models.connections import connector, is_new, socket_at_home, was_heard
 from oblix.models.foreign import ShutDown, dropped, foreign, off_protocol, translate
 from oblix.models.forwarders import Lookout
+from oblix.models.traffic import Traffic, endpoint_of
 from oblix.types.request import Request
 from oblix.types.spec import ModelSpec, Place
 
@@ -140,6 +141,7 @@ class Transport:
     def __init__(self) -> None:
         self._lanes: dict[Lane, aiohttp.ClientSession] = {}
         self._answers: set[Answer] = set()
+        self.traffic = Traffic(lambda: endpoint_of(_asked.get().spec.endpoint or ""))
         self.is_ready = False
         self._preparing: asyncio.Task[None] | None = None
         self._proxies: dict[str, str | None] = {}
@@ -215,19 +217,9 @@ class Transport:
     def _open(self, lane: Lane) -> aiohttp.ClientSession:
         import aiohttp
 
-        from oblix.models.resolver import Resolver
-
         place, keep = lane
         session = self._lanes[lane] = aiohttp.ClientSession(
-            connector=connector()(
-                limit=0,
-                resolver=Resolver(home_only=place == "edge"),
-                ttl_dns_cache=30,
-                keepalive_timeout=KEEP_ALIVE if keep else None,
-                force_close=not keep,
-                socket_factory=socket_at_home if place == "edge" else None,
-                guard=self._see_peer if place == "edge" else None,
-            ),
+            connector=self._connect_home(keep) if place == "edge" else self._connect_out(keep),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # no compression, no compression bombs
             headers={
@@ -237,6 +229,21 @@ class Transport:
             },
         )
         return session
+
+    def _connect_home(self, keep: bool) -> aiohttp.TCPConnector:
+        from oblix.models.resolver import Resolver
+
+        return connector()(
+            resolver=Resolver(home_only=True), socket_factory=socket_at_home, guard=self._see_peer, **_keeping(keep)
+        )
+
+    def _connect_out(self, keep: bool) -> aiohttp.TCPConnector:
+        from oblix.models.resolver import Resolver
+        from oblix.models.tapped import looking_up, telling_connector
+
+        return telling_connector()(
+            resolver=Resolver(home_only=False, around=looking_up), traffic=self.traffic, **_keeping(keep)
+        )
 
     async def _see_peer(self, connection: aiohttp.connector.Connection) -> None:
         """The last look before a byte leaves on the edge lane: at the peer that the socket has, whatever was resolved or kept.
@@ -273,6 +280,21 @@ class Transport:
         self._proxies[url] = await asyncio.to_thread(_proxy_of, url)
         return self._proxies[url]
 
+    def forget_idle(self) -> None:
+        """The network is another one: give up the connections to the cloud that are kept for later. From any thread.
+
+        What is in flight goes on. It may well come to its end, and if not, its timers tell.
+        """
+        for (place, _), session in tuple(self._lanes.items()):
+            connector: Any = session.connector
+            if place == "cloud" and connector is not None:
+                with suppress(RuntimeError):  # its loop is closed
+                    connector._loop.call_soon_threadsafe(self._forget, connector)
+
+    def _forget(self, connector: Any) -> None:
+        self._proxies.clear()
+        connector.forget_idle()
+
     async def close(self) -> None:
         """Close every connection."""
         self._proxies.clear()
@@ -281,10 +303,12 @@ class Transport:
         lanes, self._lanes = list(self._lanes.values()), {}
         for session in lanes:
             await session.close()
+        self.traffic.close()
 
     def abandon(self) -> None:
         """Let go of everything without a running loop, quietly: for a program that leaves without `shutdown`."""
         self._preparing = None
+        self.traffic.close()
         lanes, self._lanes = list(self._lanes.values()), {}
         for session in lanes:
             connector = session.connector
@@ -349,6 +373,16 @@ def _drop(transport: Any) -> None:
     if end is not None and transport._sock is not None:
         with suppress(RuntimeError):  # somebody who still waits cannot be told: the loop is closed
             end(None)
+
+
+def _keeping(keep: bool) -> dict[str, Any]:
+    """How a connector keeps connections and addresses."""
+    return {
+        "limit": 0,
+        "ttl_dns_cache": 30,
+        "keepalive_timeout": KEEP_ALIVE if keep else None,
+        "force_close": not keep,
+    }
 
 
 @cache
