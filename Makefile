@@ -11,7 +11,7 @@ export SEED
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check seed bench faults privacy sim crash referees fuzz format map lock clean weights
+.PHONY: help demo test check seed bench faults badlink privacy sim crash referees fuzz format map lock clean weights
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -76,6 +76,9 @@ seed: $(VENV)/.dev  ## run the published page's programs, verbatim, in every con
 
 faults: $(VENV)/.dev  ## every kind of fault at every moment, against the real client (N=10000)
 	@$(BIN)/python -m tests.faults --requests $(or $(N),10000) $(ARGS)
+
+badlink: $(VENV)/.dev  ## truly bad networks, and what the connectivity agent says of them (root)
+	@$(BIN)/python -m tests.badlink $(ARGS)
 
 privacy: $(VENV)/.dev  ## private prompts while everything fails that can: no byte of them reaches a cloud (N=2000)
 	@$(BIN)/python -m tests.privacy --requests $(or $(N),2000) $(ARGS)

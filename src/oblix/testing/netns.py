@@ -1,4 +1,4 @@
-"""Two network namespaces joined by a cable that can be pulled: `home`, and `away`, which plays the internet (Linux, root).
+"""Two network namespaces, `home`, and `away`, which plays the internet, joined by a cable that can be pulled (Linux, root).
 
 Everything is made inside the two namespaces; the host's own network is neither used nor changed. `home` has loopback and a
 default route over the cable, `away` has one address at its other end.
@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Self
 
 _PREFIX = "oblix"
-_CABLE = "cable0"  # the interface's name, the same at both ends
 _CARRIER_WITHIN = 3.0  # seconds; measured 0.0 to 1.0 on Linux 6.18
 _NUMBERS = itertools.count(1)
+_MADE = Path("/var/run/netns")
+_SETTINGS = Path("/etc/netns")  # `ip netns exec NAME` shows the files of NAME/ in place of those of /etc
 
 
-class NetworkPair:
-    """The two namespaces, for `with`, or `open()` and `close()`.
+class Namespaces:
+    """The two namespaces, for `with`, or `open()` and `close()`; what joins them is made by `_join`.
 
     Attributes:
         home: Name of the namespace that programs run in.
@@ -31,6 +32,8 @@ class NetworkPair:
         home_address: IPv4 address of `home` on the cable.
         away_address: IPv4 address of `away`, reachable from `home` while the cable is plugged in.
     """
+
+    device: str  # the name of the cable's interface, the same at both ends
 
     def __init__(self, subnet: int = 7) -> None:
         number = next(_NUMBERS)
@@ -45,52 +48,83 @@ class NetworkPair:
         remove_stale()
         try:
             for name in (self.home, self.away):
-                _ip("netns", "add", name)
-                _ip("-n", name, "link", "set", "lo", "up")
-            _ip("-n", self.home, "link", "add", _CABLE, "type", "veth", "peer", "name", _CABLE, "netns", self.away)
+                ip("netns", "add", name)
+                ip("-n", name, "link", "set", "lo", "up")
+            self._join()
             for name, address in ((self.home, self.home_address), (self.away, self.away_address)):
-                _ip("-n", name, "address", "add", f"{address}/24", "dev", _CABLE)
-            _ip("-n", self.away, "link", "set", _CABLE, "up")
+                ip("-n", name, "address", "add", f"{address}/24", "dev", self.device)
+            ip("-n", self.away, "link", "set", self.device, "up")
             self.plug_link()
         except BaseException:
             self.close()
             raise
         return self
 
+    def _join(self) -> None:
+        raise NotImplementedError
+
     def close(self) -> None:
         """Remove both namespaces and the cable. Closing twice does no harm."""
         for name in (self.home, self.away):
-            if _path(name).exists():
-                _ip("netns", "delete", name)
+            _remove(name)
 
     def pull_link(self) -> None:
         """Take `home`'s end of the cable down: the network and its routes are gone, loopback stays."""
-        _ip("-n", self.home, "link", "set", _CABLE, "down")
+        ip("-n", self.home, "link", "set", self.device, "down")
 
     def plug_link(self) -> None:
         """Put the cable back. The kernel dropped the default route with the link, so it is made again."""
-        _ip("-n", self.home, "link", "set", _CABLE, "up")
-        _ip("-n", self.home, "route", "replace", "default", "via", self.away_address)
-        # The kernel reports the carrier up to a second later; until then `psutil` and friends call the interface down.
-        end = time.monotonic() + _CARRIER_WITHIN
-        while "state UP" not in _ip("-n", self.home, "link", "show", _CABLE) and time.monotonic() < end:
-            time.sleep(0.02)
+        ip("-n", self.home, "link", "set", self.device, "up")
+        self.add_route()
+
+    def remove_route(self) -> None:
+        """Take the default route of `home` and the one to its neighbour away: the link is up and leads nowhere."""
+        ip("-n", self.home, "route", "flush", "table", "main")
+
+    def add_route(self) -> None:
+        """Make the routes of `home` anew."""
+        subnet = self.home_address.rpartition(".")[0] + ".0/24"
+        ip("-n", self.home, "route", "replace", subnet, "dev", self.device, "src", self.home_address)
+        ip("-n", self.home, "route", "replace", "default", "via", self.away_address)
+
+    def look_names_up_at(self, address: str) -> None:
+        """The name server of programs that are started in `home` from now on."""
+        folder = _SETTINGS / self.home
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "resolv.conf").write_text(f"nameserver {address}\n", "ascii")
 
     @property
     def in_home(self) -> tuple[str, ...]:
         """The words to put before a command that is to run in `home`; the process keeps the id of the child started."""
-        return (_ip_path(), "netns", "exec", self.home)
+        return (ip_path(), "netns", "exec", self.home)
 
     @property
     def in_away(self) -> tuple[str, ...]:
         """The same for `away`."""
-        return (_ip_path(), "netns", "exec", self.away)
+        return (ip_path(), "netns", "exec", self.away)
 
     def __enter__(self) -> Self:
         return self.open()
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class NetworkPair(Namespaces):
+    """The two namespaces joined by a perfect cable (veth)."""
+
+    device = "cable0"
+
+    def _join(self) -> None:
+        ip("-n", self.home, "link", "add", self.device, "type", "veth", "peer", "name", self.device, "netns", self.away)
+
+    def plug_link(self) -> None:
+        """Put the cable back. The kernel dropped the default route with the link, so it is made again."""
+        super().plug_link()
+        # The kernel reports the carrier up to a second later; until then `psutil` and friends call the interface down.
+        end = time.monotonic() + _CARRIER_WITHIN
+        while "state UP" not in ip("-n", self.home, "link", "show", self.device) and time.monotonic() < end:
+            time.sleep(0.02)
 
 
 @cache
@@ -113,21 +147,29 @@ def available() -> str | None:
 
 def remove_stale() -> None:
     """Remove what processes that were killed have left behind; their process id is part of the name."""
-    for path in _path("").glob(f"{_PREFIX}-*-*-*"):
-        owner = path.name.split("-")[2]
-        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
-            _ip("netns", "delete", path.name)
+    for folder in (_MADE, _SETTINGS):
+        for path in folder.glob(f"{_PREFIX}-*-*-*"):
+            owner = path.name.split("-")[2]
+            if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
+                _remove(path.name)
 
 
-def _path(name: str) -> Path:
-    return Path("/var/run/netns") / name
+def _remove(name: str) -> None:
+    if (_MADE / name).exists():
+        ip("netns", "delete", name)
+    shutil.rmtree(_SETTINGS / name, ignore_errors=True)
 
 
-def _ip_path() -> str:
+def ip_path() -> str:
+    """Where the command `ip` is."""
     return shutil.which("ip") or "ip"
 
 
-def _ip(*words: str) -> str:
-    arguments = (_ip_path(), *words)
+def ip(*words: str) -> str:
+    """Run `ip` with these words; what it prints.
+
+    Raises:
+        subprocess.CalledProcessError: It failed; `stderr` says why.
+    """
     # S603: no shell, and every word is ours.
-    return subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=10).stdout
+    return subprocess.run((ip_path(), *words), check=True, capture_output=True, text=True, timeout=10).stdout
