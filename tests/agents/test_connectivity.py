@@ -1,28 +1,37 @@
-"""The way to the cloud, measured on real sockets of this machine."""
+"""The agent that watches the way to the cloud, on real sockets of this machine."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
+import gc
+import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 
 from oblix.agents import AgentReport, ConnectivityAgent
-from oblix.agents.base import Endpoint
-from oblix.agents.probes.link import Link, has_route, measure
+from oblix.agents.connectivity import Quality
 from oblix.errors import ConfigurationError
 from oblix.types.attempt import Attempt
+from oblix.types.traffic import Endpoint, Exchange, TcpInfo
+
+from .probes.hosts import PORTAL, Host, host, refused, silent
+
+LONG = 1800.0  # seconds between two looks: none but those that are asked for
 
 
 class Around:
     """What a client would tell."""
 
-    def __init__(self, *ports: int) -> None:
-        self.ports = list(ports)
+    def __init__(self, *endpoints: Endpoint) -> None:
+        self.endpoints = list(endpoints)
+        self.changes = 0
 
     def cloud_endpoints(self) -> tuple[Endpoint, ...]:
-        return tuple(Endpoint("http", "127.0.0.1", port) for port in self.ports)
+        return tuple(self.endpoints)
 
     def inference_processes(self) -> frozenset[int]:
         return frozenset()
@@ -30,47 +39,26 @@ class Around:
     def has_local_server(self) -> bool:
         return False
 
+    def runs_here(self, model_id: str) -> bool:
+        return False
 
-class Listener:
-    """A host that takes connections, and counts them."""
-
-    def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self._socket.setblocking(False)
-        self.port: int = self._socket.getsockname()[1]
-        self.count = 0
-
-    def connections(self) -> int:
-        """How many came, so far."""
-        while True:
-            try:
-                self._socket.accept()[0].close()
-            except BlockingIOError:
-                return self.count
-            self.count += 1
-
-    def close(self) -> None:
-        self._socket.close()
+    def network_changed(self) -> None:
+        self.changes += 1
 
 
 @pytest.fixture
-def listener() -> Iterator[Listener]:
-    made = Listener()
-    yield made
-    made.close()
+def api() -> Iterator[Host]:
+    with host() as made:
+        yield made
 
 
-@pytest.fixture
-def refused() -> int:
-    """A port at which nobody listens."""
-    made = Listener()
-    made.close()
-    return made.port
+def at(port: int) -> Endpoint:
+    return Endpoint("http", "127.0.0.1", port)
 
 
-def agent_for(*ports: int, **settings: float) -> ConnectivityAgent:
-    agent = ConnectivityAgent(**settings)  # type: ignore[arg-type]  # only the numbers are given
-    agent.attach(Around(*ports))
+def agent_for(*endpoints: Endpoint, **settings: Any) -> ConnectivityAgent:
+    agent = ConnectivityAgent(**{"latency_threshold": 2000.0, **settings})
+    agent.attach(Around(*endpoints))
     return agent
 
 
@@ -91,49 +79,88 @@ async def until(agent: ConnectivityAgent, true: Callable[[AgentReport], object])
     return report
 
 
-def test_a_host_that_answers_quickly_is_optimal(listener: Listener) -> None:
+def says(ms: float, report: AgentReport) -> bool:
+    return bool(report.metrics["latency_ms"] == pytest.approx(ms, abs=1))
+
+
+def is_known(report: AgentReport) -> bool:
+    return report.state != "unknown"
+
+
+def is_cut(report: AgentReport) -> bool:
+    return report.state == "disconnected"
+
+
+# --- what it says ---
+
+
+def test_a_host_that_answers_quickly_is_optimal(api: Host) -> None:
     async def work(agent: ConnectivityAgent) -> None:
-        report = await until(agent, lambda report: report.state == "optimal")
-        assert (report.target, report.vote, report.lean) == ("hybrid", None, None)
+        report = await until(agent, is_known)
+        assert (report.state, report.target, report.vote, report.lean) == ("optimal", "hybrid", None, None)
         assert report.reason.endswith("ms, 0 % loss")
-        assert report.metrics["packet_loss_percent"] == 0.0
-        assert report.metrics["bandwidth_mbps"] is None
-        assert 0 <= report.metrics["latency_ms"] < 2000
-        assert list(report.metrics["endpoints"]) == [f"127.0.0.1:{listener.port}"]
-        assert agent.peek() is report
+        metrics = report.metrics
+        assert (metrics["packet_loss_percent"], metrics["bandwidth_mbps"], metrics["loss_down_percent"]) == (
+            0,
+            None,
+            None,
+        )
+        assert (metrics["loss_up_percent"], metrics["loss_up_interval"], metrics["segments_up"]) == (None, None, 0)
+        assert 0 <= metrics["latency_ms"] < 2000
+        assert metrics["measured_by"]["latency_ms"] == "probe"
+        assert metrics["endpoints"][f"127.0.0.1:{api.port}"]["state"] == "up"
+        assert agent.peek() is not None
 
-    with_agent(agent_for(listener.port, latency_threshold=2000), work)
+    with_agent(agent_for(api.endpoint(), check_interval=LONG), work)
 
 
-def test_a_host_that_refuses_speaks_for_the_edge_and_is_told_apart_from_a_cut_cable(refused: int) -> None:
+def test_a_host_that_refuses_speaks_for_the_edge_and_is_told_apart_from_a_cut_cable() -> None:
     async def work(agent: ConnectivityAgent) -> None:
-        report = await until(agent, lambda report: report.state == "disconnected")
+        report = await until(agent, is_cut)
         assert (report.target, report.vote, report.proceed) == ("local", "edge", True)
         assert report.reason == (
             "no hooked cloud endpoint can be reached (connection refused): the network works, the provider does not"
         )
-        assert report.metrics["packet_loss_percent"] == 100.0
         assert report.metrics["latency_ms"] is None
 
-    with_agent(agent_for(refused), work)
+    with_agent(agent_for(at(refused())), work)
 
 
-def test_a_name_that_nobody_knows_looks_like_a_cut_cable() -> None:
-    (link,) = measure((Endpoint("https", "nowhere.invalid", 443),))
-    assert (link.connect_ms, link.trouble, link.local) == (None, "nowhere.invalid cannot be looked up", True)
-    assert measure((Endpoint("https", "bad host\0", 443),))[0].trouble == "bad host\0 cannot be looked up"
-
-
-def test_one_endpoint_that_answers_is_a_network_that_works(listener: Listener, refused: int) -> None:
-    """Half of the connections fail: the network is there, and poor."""
+def test_one_endpoint_that_answers_is_a_network_that_works(api: Host) -> None:
+    other = refused()
 
     async def work(agent: ConnectivityAgent) -> None:
-        report = await until(agent, lambda report: report.state == "degraded")
-        assert (report.target, report.vote, report.lean) == ("hybrid", None, "edge")
-        assert report.reason == "packet loss 50 % is above 10 %"
-        assert report.metrics["endpoints"][f"127.0.0.1:{refused}"] == "connection refused"
+        report = await until(agent, lambda report: "connection refused" in report.reason)
+        assert (report.state, report.target) == ("optimal", "hybrid")
+        assert report.reason.endswith("the network works, but not 127.0.0.1: connection refused")
+        told = report.metrics["endpoints"]
+        assert told[f"127.0.0.1:{other}"]["trouble"] == "connection refused"
+        assert told[f"127.0.0.1:{api.port}"]["trouble"] is None
 
-    with_agent(agent_for(listener.port, refused, latency_threshold=2000), work)
+    with_agent(agent_for(api.endpoint(), at(other), check_interval=LONG), work)
+
+
+def test_a_host_that_is_silent_is_found_out_by_a_burst() -> None:
+    async def work(agent: ConnectivityAgent) -> None:
+        report = await until(agent, is_cut)
+        assert report.reason == (
+            "no hooked cloud endpoint can be reached (no answer): the network seems down, or this provider does"
+        )
+
+    with silent() as port:
+        with_agent(agent_for(at(port)), work)
+
+
+def test_a_stranger_in_the_hosts_place_is_a_portal(api: Host) -> None:
+    async def work(agent: ConnectivityAgent) -> None:
+        assert (await until(agent, is_known)).state == "optimal"
+        api.says = PORTAL
+        agent.notice(Attempt("openai:gpt", "cloud", "failed", kind="protocol"))
+        report = await until(agent, is_cut)
+        assert "captive portal" in report.reason
+        assert report.metrics["captive_portal"] is True
+
+    with_agent(agent_for(api.endpoint(), check_interval=LONG), work)
 
 
 @pytest.mark.parametrize(
@@ -144,36 +171,104 @@ def test_one_endpoint_that_answers_is_a_network_that_works(listener: Listener, r
         ({"latency_threshold": 2000.0, "bandwidth_threshold": 1e6}, "optimal", "0 % loss"),  # acts where measured only
     ],
 )
-def test_thresholds_act(listener: Listener, settings: dict[str, float], state: str, reason: str) -> None:
+def test_thresholds_act(api: Host, settings: dict[str, float], state: str, reason: str) -> None:
     async def work(agent: ConnectivityAgent) -> None:
-        assert reason in (await until(agent, lambda report: report.state == state)).reason
+        report = await until(agent, is_known)
+        assert report.state == state
+        assert reason in report.reason
 
-    with_agent(agent_for(listener.port, **settings), work)
+    with_agent(agent_for(api.endpoint(), **settings), work)
 
 
-def test_a_loss_threshold_of_its_own_acts(listener: Listener, refused: int) -> None:
+@pytest.mark.parametrize(("given", "told"), [(True, True), (False, False), (None, None)])
+def test_metered_is_told_and_moves_nothing(api: Host, given: bool | None, told: bool | None) -> None:
     async def work(agent: ConnectivityAgent) -> None:
-        await until(agent, lambda report: report.state == "optimal")
+        report = await until(agent, is_known)
+        assert (report.state, report.lean, report.metrics["metered"]) == ("optimal", None, told)
+        assert ("metered" in report.reason) is (told is True)
 
-    with_agent(agent_for(listener.port, refused, latency_threshold=2000, packet_loss_threshold=60.0), work)
+    with_agent(agent_for(api.endpoint(), metered=given), work)
 
 
-def test_a_host_that_goes_away_is_noticed_at_the_next_reading(listener: Listener) -> None:
+def test_judging_a_quality_knows_no_past() -> None:
+    agent = ConnectivityAgent()
+    assert agent.judge(Quality(100.0, 0.0, 50.0)).reason == "100 ms, 0 % loss, 50 Mbit/s"
+    report = agent.judge(Quality(300.0, 20.0, 1.0))
+    assert (report.state, report.target, report.lean) == ("degraded", "hybrid", "edge")
+    assert report.reason == (
+        "latency 300 ms is above 200 ms, packet loss 20 % is above 10 %, bandwidth 1 Mbit/s is below 5 Mbit/s"
+    )
+    assert agent.judge(Quality(190.0)).state == "optimal"
+
+
+# --- what it hears ---
+
+
+def answer(endpoint: Endpoint, ms: float, number: int, *, lost: int = 0, **found: Any) -> Exchange:
+    tcp = TcpInfo(rtt_ms=ms, min_rtt_ms=ms, segments=number, resent=lost, unanswered=0, silence=0.0)
+    return Exchange(endpoint, time.monotonic(), "answer", connection=1, tcp=tcp, **found)
+
+
+def test_real_traffic_is_believed_and_makes_looks_needless(api: Host) -> None:
+    """With a look due every twentieth of a second, if it were not for the traffic."""
+
     async def work(agent: ConnectivityAgent) -> None:
-        await until(agent, lambda report: report.state in ("optimal", "degraded"))
-        listener.close()
-        await until(agent, lambda report: report.state == "disconnected")
+        await until(agent, is_known)
+        agent.observe(answer(api.endpoint(), 100.0, 1))
+        await asyncio.sleep(0.1)
+        before = api.connections
+        for number in range(2, 40):
+            agent.observe(answer(api.endpoint(), 100.0, number))
+            await asyncio.sleep(0.01)
+        assert api.connections - before <= 2
+        report = await until(agent, lambda report: report.metrics["segments_up"] == 39)
+        assert report.metrics["latency_ms"] == pytest.approx(100.0, abs=1)
+        assert report.metrics["measured_by"]["latency_ms"] == "traffic"
+        assert report.metrics["loss_up_interval"][0] == 0.0
 
-    with_agent(agent_for(listener.port, check_interval=0.02), work)
+    with_agent(agent_for(api.endpoint(), check_interval=0.05), work)
 
 
-def test_an_attempt_that_failed_on_the_way_makes_it_look_at_once(listener: Listener) -> None:
+def test_states_follow_the_traffic_with_hysteresis(api: Host) -> None:
+    async def work(agent: ConnectivityAgent) -> None:
+        assert (await until(agent, is_known)).state == "optimal"
+        number, told = 1, []
+        for ms in (250.0, 190.0, 165.0, 120.0):
+            for _ in range(12):
+                number += 1
+                agent.observe(answer(api.endpoint(), ms, 2 * number))
+            told.append((await until(agent, partial(says, ms))).state)
+        assert told == ["degraded", "degraded", "degraded", "optimal"]
+
+    with_agent(agent_for(api.endpoint(), latency_threshold=200.0, check_interval=LONG), work)
+
+
+def test_rates_and_losses_are_told_with_their_source(api: Host) -> None:
+    async def work(agent: ConnectivityAgent) -> None:
+        await until(agent, is_known)
+        agent.observe(answer(api.endpoint(), 20.0, 10))
+        agent.observe(answer(api.endpoint(), 20.0, 910, lost=180, up_mbps=1.2, down_mbps=8.0))
+        report = await until(agent, lambda report: report.state == "degraded")
+        metrics = report.metrics
+        assert (metrics["bandwidth_mbps"], metrics["bandwidth_up_mbps"], metrics["bandwidth_down_mbps"]) == (
+            1.2,
+            1.2,
+            8.0,
+        )
+        assert metrics["loss_up_percent"] == pytest.approx(20, abs=1)
+        assert "packet loss 20 % is above 10 %" in report.reason
+        assert "bandwidth 1 Mbit/s is below 5 Mbit/s" in report.reason
+
+    with_agent(agent_for(api.endpoint(), check_interval=LONG), work)
+
+
+def test_an_attempt_that_failed_on_the_way_makes_it_look_at_once(api: Host) -> None:
     """With half an hour between two readings."""
 
     async def work(agent: ConnectivityAgent) -> None:
-        await until(agent, lambda report: report.state in ("optimal", "degraded"))
+        await until(agent, is_known)
         await asyncio.sleep(0.1)  # the start and the first check may have asked for a reading each
-        listener.close()
+        api.close()
         for attempt in (
             Attempt("ollama:phi", "edge", "failed", kind="connect"),
             Attempt("openai:gpt", "cloud", "failed", kind="server_error"),
@@ -181,11 +276,23 @@ def test_an_attempt_that_failed_on_the_way_makes_it_look_at_once(listener: Liste
         ):
             agent.notice(attempt)
         await asyncio.sleep(0.05)
-        assert (await agent.check()).state != "disconnected"
+        assert (await agent.check()).state == "optimal"
         agent.notice(Attempt("openai:gpt", "cloud", "failed", kind="connect"))
-        await until(agent, lambda report: report.state == "disconnected")
+        await until(agent, is_cut)
 
-    with_agent(agent_for(listener.port, check_interval=1800), work)
+    with_agent(agent_for(api.endpoint(), check_interval=LONG), work)
+
+
+def test_a_host_that_comes_back_is_believed_after_a_while(api: Host) -> None:
+    async def work(agent: ConnectivityAgent) -> None:
+        agent.observe(Exchange(api.endpoint(), time.monotonic(), "connect", trouble="refused"))
+        await until(agent, is_cut)
+        assert (await until(agent, lambda report: not is_cut(report))).state == "optimal"
+
+    with_agent(agent_for(api.endpoint(), check_interval=0.2), work)
+
+
+# --- whom it asks ---
 
 
 def test_without_a_cloud_model_nothing_is_measured() -> None:
@@ -193,76 +300,94 @@ def test_without_a_cloud_model_nothing_is_measured() -> None:
         report = await agent.check()
         assert (report.state, report.target) == ("unknown", "hybrid")
         assert report.reason == "no cloud endpoint is hooked, so none is measured"
-        assert agent._sensor.latest is None
 
     with_agent(agent_for(), work)
     with_agent(ConnectivityAgent(), work)
 
 
-def test_only_hooked_endpoints_are_contacted_and_later_hooks_count(listener: Listener) -> None:
-    other = Listener()
-    around = Around(listener.port)
-    agent = ConnectivityAgent(check_interval=1800)
+def test_only_hooked_endpoints_are_contacted_and_later_hooks_count(api: Host) -> None:
+    around = Around(api.endpoint())
+    agent = ConnectivityAgent(check_interval=LONG, latency_threshold=2000)
     agent.attach(around)
 
+    with host() as other:
+
+        async def work(agent: ConnectivityAgent) -> None:
+            await until(agent, is_known)
+            assert api.connections > 0
+            assert other.connections == 0
+            around.endpoints.append(other.endpoint())
+            name = f"127.0.0.1:{other.port}"
+            await until(agent, lambda report: report.metrics["endpoints"].get(name, {}).get("state") == "up")
+            assert other.connections > 0
+
+        with_agent(agent, work)
+
+
+def test_nothing_is_touched_before_the_first_use(api: Host) -> None:
+    agent = agent_for(api.endpoint())
+    assert api.connections == 0
+    agent.observe(answer(api.endpoint(), 20.0, 1))
+    assert api.connections == 0
+
+
+def test_a_reading_is_not_taken_for_each_prompt(api: Host) -> None:
     async def work(agent: ConnectivityAgent) -> None:
-        await until(agent, lambda report: report.state in ("optimal", "degraded"))
-        assert listener.connections() > 0
-        assert other.connections() == 0
-        around.ports.append(other.port)
-        report = await until(agent, lambda report: len(report.metrics["endpoints"]) == 2)
-        assert report.state in ("optimal", "degraded")
-        assert other.connections() > 0
-
-    with_agent(agent, work)
-    other.close()
-
-
-def test_a_reading_is_not_taken_for_each_prompt(listener: Listener) -> None:
-    async def work(agent: ConnectivityAgent) -> None:
-        await until(agent, lambda report: report.state in ("optimal", "degraded"))
-        before = listener.connections()
+        await until(agent, is_known)
+        before = api.connections
         for _ in range(50):
             await agent.check()
-        assert listener.connections() == before
+        assert api.connections == before
 
-    with_agent(agent_for(listener.port, check_interval=1800), work)
-
-
-def test_where_a_proxy_leads_the_way_the_proxy_is_measured(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listener.port}")
-    monkeypatch.setenv("no_proxy", "direct.invalid")
-    through, direct = measure((Endpoint("https", "api.invalid", 443), Endpoint("https", "direct.invalid", 443)))
-    assert through.trouble is None
-    assert through.address == ("127.0.0.1", listener.port)
-    assert direct.trouble == "direct.invalid cannot be looked up"
-    assert listener.connections() == 1
+    with_agent(agent_for(api.endpoint(), check_interval=LONG), work)
 
 
-def test_silence_is_told_after_its_time() -> None:
-    """A listener with a full backlog drops what comes."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        port = full.getsockname()[1]
-        crowd = [socket.socket() for _ in range(4)]
-        for one in crowd:
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.1", port))
-        (link,) = measure((Endpoint("http", "127.0.0.1", port),), timeout=0.05)
-        for one in crowd:
-            one.close()
-    assert (link.connect_ms, link.trouble, link.local) == (None, "no answer within 0 s", True)
+def test_a_host_that_hangs_stops_neither_the_others_nor_the_exit(api: Host) -> None:
+    async def work(agent: ConnectivityAgent) -> None:
+        report = await until(agent, is_known)
+        assert report.state == "optimal"
+
+    with silent() as port:
+        with_agent(agent_for(at(port), api.endpoint()), work)
 
 
-def test_all_endpoints_are_measured_at_once_and_in_their_order(listener: Listener, refused: int) -> None:
-    endpoints = tuple(Endpoint("http", "127.0.0.1", port) for port in (refused, listener.port, refused - 1))
-    links = measure(endpoints)
-    assert [link.endpoint for link in links] == list(endpoints)
-    assert [link.trouble is None for link in links][:2] == [False, True]
-    assert measure(()) == ()
+def test_an_agent_that_is_dropped_leaves_no_sensor_behind(api: Host) -> None:
+    agent = agent_for(api.endpoint(), check_interval=0.01, name="dropped")
+    asyncio.run(agent.initialize())
+    del agent
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name == "oblix-sensor-dropped":
+            thread.join(10)
+            assert not thread.is_alive()
 
 
-def test_this_machine_has_a_route_to_itself() -> None:
-    assert has_route(("127.0.0.1", 9))
+def test_the_report_is_the_same_object_while_nothing_is_new(api: Host) -> None:
+    async def work(agent: ConnectivityAgent) -> None:
+        await until(agent, is_known)
+        await asyncio.sleep(0.1)
+        first = agent.peek()
+        assert first is not None
+        assert agent.peek() is first or agent.peek() is agent.peek()
+
+    with_agent(agent_for(api.endpoint(), check_interval=LONG), work)
+
+
+def test_old_knowledge_is_marked_stale(api: Host) -> None:
+    """The sensor hangs in a turn, and what it knows grows old."""
+    hanging = threading.Event()
+
+    async def work(agent: ConnectivityAgent) -> None:
+        await until(agent, is_known)
+        agent._survey.sensor._read = hanging.wait  # type: ignore[assignment]  # gives something, in the end
+        report = await until(agent, lambda report: report.stale)
+        assert report.state == "optimal"
+        hanging.set()
+
+    with_agent(agent_for(api.endpoint(), check_interval=0.3), work)
+
+
+# --- settings ---
 
 
 @pytest.mark.parametrize(
@@ -274,26 +399,13 @@ def test_settings_that_cannot_be_are_refused(setting: str, value: object) -> Non
         ConnectivityAgent(**{setting: value})  # type: ignore[arg-type]  # wrong on purpose
 
 
+def test_metered_is_true_false_or_left_to_the_system() -> None:
+    with pytest.raises(ConfigurationError, match="metered='yes' is neither True, False nor None"):
+        ConnectivityAgent(metered="yes")  # type: ignore[arg-type]  # wrong on purpose
+
+
 def test_the_documented_defaults() -> None:
     agent = ConnectivityAgent()
     assert agent.name == "connectivity_monitor"
     assert (agent.latency_threshold, agent.packet_loss_threshold) == (200.0, 10.0)
     assert (agent.bandwidth_threshold, agent.check_interval) == (5.0, 30.0)
-
-
-def test_a_route_that_comes_back_after_a_long_pause_has_figures(listener: Listener) -> None:
-    """With more than five minutes between two readings, the last one is the only one there is."""
-
-    async def work(agent: ConnectivityAgent) -> None:
-        await until(agent, lambda report: report.state in ("optimal", "degraded"))
-        at, links = agent._history[0]
-        agent._history[0] = (at - 1000.0, links)
-        metrics = agent.metrics()
-        assert metrics["latency_ms"] is not None
-        assert metrics["packet_loss_percent"] == 0.0
-
-    with_agent(agent_for(listener.port, check_interval=1800), work)
-
-
-def test_links_are_values() -> None:
-    assert Link(Endpoint("http", "a", 1)) == Link(Endpoint("http", "a", 1))

@@ -1,123 +1,123 @@
-"""The way to the hooked cloud endpoints: is there a route, and how long does a TCP connection take?"""
+"""This machine's side of the way: is there a route, over which device does it lead, of what kind is that, is its cable in?"""
 
 from __future__ import annotations
 
 import errno
-import selectors
+import re
 import socket
-import time
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from ipaddress import ip_address
+from typing import Literal
 
-from oblix.types.traffic import Endpoint
+from oblix.agents.probes.system import HERE, System
 
-MOST_ADDRESSES = 4  # of one name
-TIMEOUT = 2.0  # seconds for a connection; a SYN that is lost once is sent again after one second
-_NO_WAY_OUT = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+Kind = Literal["ethernet", "wifi", "cellular", "vpn", "loopback"]
+NO_WAY_OUT = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL})
+_REJECT = 0x0200  # RTF_REJECT, a route that refuses (linux/route.h, linux/ipv6_route.h)
+# ARPHRD_* of linux/if_arp.h. A device of type Ethernet may be anything that behaves like one.
+_ETHERNET, _PPP, _LOOPBACK = 1, 512, 772
+_TUNNELS = frozenset({65534, 768, 769, 776, 778, 823})  # none (tun, WireGuard), IPIP, IP6IP6, SIT, GRE, IP6GRE
+_WORDS: dict[str, Kind] = {
+    "Wi-Fi": "wifi",
+    "AirPort": "wifi",
+    "Ethernet": "ethernet",
+    "LAN": "ethernet",
+    "iPhone USB": "cellular",
+}
 
-_SAID_NO = {errno.ECONNREFUSED: "connection refused", errno.ECONNRESET: "connection reset"}
 
+def source_of(address: tuple[str, int]) -> str | None:
+    """The address of ours that packets to there leave from; `None` where the kernel knows no way.
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """What came of one connection.
-
-    Attributes:
-        connect_ms: Milliseconds until connected, `None` when it failed.
-        trouble: Why it failed, in words.
-        local: It failed on this side: no route, no name look-up, silence. `False`: the host itself said no.
-        address: The address used, for later route checks.
+    Sends nothing: connecting a datagram socket only looks the route up.
     """
-
-    endpoint: Endpoint
-    connect_ms: float | None = None
-    trouble: str | None = None
-    local: bool = True
-    address: tuple[str, int] | None = None
-
-
-def measure(endpoints: tuple[Endpoint, ...], timeout: float = TIMEOUT) -> tuple[Link, ...]:
-    """Connect to every endpoint, all at once, and hang up. Name look-up may block: only for a sensor's own thread."""
-    links: dict[Endpoint, Link] = {}
-    with selectors.DefaultSelector() as selector:
-        for endpoint in endpoints:
-            _dial(endpoint, selector, links)
-        deadline = time.monotonic() + timeout
-        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
-            for key, _ in selector.select(left):
-                selector.unregister(key.fileobj)
-                _note(links, _answered(key.fileobj, *key.data))
-        for key in list(selector.get_map().values()):
-            endpoint, address, _ = key.data
-            _note(links, Link(endpoint, trouble=f"no answer within {timeout:.0f} s", address=address))
-            key.fileobj.close()  # type: ignore[union-attr]
-    return tuple(links[endpoint] for endpoint in endpoints)
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.setblocking(False)
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        return None if error.errno in NO_WAY_OUT or error.errno == errno.EAFNOSUPPORT else ""
 
 
 def has_route(address: tuple[str, int]) -> bool:
-    """Whether the kernel knows a way to that address. Sends nothing: connecting a datagram socket only looks the route up."""
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(address)
-        except OSError as error:
-            return error.errno not in _NO_WAY_OUT
-    return True
+    """Whether the kernel knows a way to that address."""
+    return source_of(address) is not None
 
 
-def _dial(endpoint: Endpoint, selector: selectors.BaseSelector, links: dict[Endpoint, Link]) -> None:
-    """Dial every address of the endpoint: the first that answers counts, as for real traffic (happy eyeballs)."""
-    host, port = _through(endpoint)
-    try:
-        found = dict.fromkeys(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-    except (OSError, UnicodeError):
-        links[endpoint] = Link(endpoint, trouble=f"{host} cannot be looked up")
-        return
-    for family, kind, _, _, address in list(found)[:MOST_ADDRESSES]:
-        where = (str(address[0]), port)
-        started = time.monotonic()
-        try:
-            dial = socket.socket(family, kind)
-        except OSError as error:  # this system does not speak that family
-            _note(links, _failed(endpoint, error.errno or 0, where))
-            continue
-        dial.setblocking(False)
-        code = dial.connect_ex(address)
-        if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-            selector.register(dial, selectors.EVENT_WRITE, (endpoint, where, started))
-        else:
-            dial.close()
-            _note(links, _failed(endpoint, code, where))
+def device_to(host: str, system: System = HERE) -> str | None:
+    """The device that packets to an address leave by (Linux, macOS); `None` where that cannot be told, or no route is there."""
+    if system.platform == "darwin":
+        found = re.search(r"^\s*interface:\s*(\S+)", system.output("route", "-n", "get", host) or "", re.MULTILINE)
+        return found[1] if found else None
+    address = ip_address(host.partition("%")[0])
+    if address.is_loopback:
+        return "lo"
+    rows = _routes6(system) if address.version == 6 else _routes4(system)
+    bits = int(address)
+    width = address.max_prefixlen
+    fitting = [
+        (length, -metric, name)
+        for net, length, metric, name in rows
+        if bits >> (width - length) == net >> (width - length)
+    ]
+    return max(fitting)[2] if fitting else None
 
 
-def _note(links: dict[Endpoint, Link], link: Link) -> None:
-    """Keep the first connection; a failure only where there is none, a refusal of the host rather than silence."""
-    before = links.get(link.endpoint)
-    if before is None or (before.trouble is not None and (link.trouble is None or (before.local and not link.local))):
-        links[link.endpoint] = link
+def is_unplugged(device: str, system: System = HERE) -> bool | None:
+    """Whether the device has no carrier: no cable, no radio. Its routes may still be there. `None` where nobody says (Linux only)."""
+    carrier, state = (
+        system.number(f"/sys/class/net/{device}/carrier"),
+        system.text(f"/sys/class/net/{device}/operstate"),
+    )
+    if carrier is None and state is None:
+        return None
+    return carrier == 0 or state in ("down", "lowerlayerdown", "notpresent")
 
 
-def _answered(dial: object, endpoint: Endpoint, address: tuple[str, int], started: float) -> Link:
-    assert isinstance(dial, socket.socket)
-    took = 1000 * (time.monotonic() - started)
-    code = dial.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    dial.close()
-    return _failed(endpoint, code, address) if code else Link(endpoint, took, address=address)
+def kind_of(device: str, system: System = HERE) -> Kind | None:
+    """What kind of connection a device is; `None` where it does not say, as in most containers."""
+    if system.platform == "darwin":
+        return _hardware_port(system.output("networksetup", "-listallhardwareports") or "", device)
+    folder = f"/sys/class/net/{device}"
+    kind, names = system.number(f"{folder}/type"), system.names(folder)
+    told = re.search(r"^DEVTYPE=(\w+)", system.text(f"{folder}/uevent") or "", re.MULTILINE)
+    devtype = told[1] if told else ""
+    if devtype == "wlan" or "wireless" in names or "phy80211" in names:
+        return "wifi"
+    if devtype == "wwan" or kind == _PPP:
+        return "cellular"
+    if kind == _LOOPBACK:
+        return "loopback"
+    if devtype in ("wireguard", "tun") or "tun_flags" in names or kind in _TUNNELS:
+        return "vpn"
+    return (
+        "ethernet" if kind == _ETHERNET and "device" in names else None
+    )  # without hardware it is a bridge, or a container's
 
 
-def _failed(endpoint: Endpoint, code: int, address: tuple[str, int]) -> Link:
-    words = _SAID_NO.get(code) or ("no route" if code in _NO_WAY_OUT else errno.errorcode.get(code, str(code)))
-    return Link(endpoint, trouble=words, local=code not in _SAID_NO, address=address)
+def _routes4(system: System) -> list[tuple[int, int, int, str]]:
+    """Destination, length of its prefix, metric, device. The file has addresses in the machine's byte order."""
+    rows = []
+    for line in (system.text("/proc/net/route") or "").splitlines()[1:]:
+        name, destination, _, flags, _, _, metric, mask, *_ = line.split()
+        if not int(flags, 16) & _REJECT:
+            net = int.from_bytes(int(destination, 16).to_bytes(4, "little"), "big")
+            rows.append((net, int(mask, 16).bit_count(), int(metric), name))
+    return rows
 
 
-def _through(endpoint: Endpoint) -> tuple[str, int]:
-    """Host and port that real traffic goes to first: a proxy, where the environment names one for this endpoint."""
-    import urllib.request  # takes 25 ms to import
+def _routes6(system: System) -> list[tuple[int, int, int, str]]:
+    rows = []
+    for line in (system.text("/proc/net/ipv6_route") or "").splitlines():
+        destination, length, _, _, _, metric, _, _, flags, name = line.split()
+        if not int(flags, 16) & _REJECT and name != "lo":
+            rows.append((int(destination, 16), int(length, 16), int(metric, 16), name))
+    return rows
 
-    proxy = urllib.request.getproxies().get(endpoint.scheme)
-    if proxy and not urllib.request.proxy_bypass(endpoint.host):
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        if parts.hostname:
-            return parts.hostname, parts.port or 80
-    return endpoint.host, endpoint.port
+
+def _hardware_port(told: str, device: str) -> Kind | None:
+    found = re.search(rf"^Hardware Port: (.+)\nDevice: {re.escape(device)}$", told, re.MULTILINE)
+    if not found:
+        return "vpn" if device.startswith(("utun", "ipsec", "ppp")) else None
+    return next((kind for word, kind in _WORDS.items() if word in found[1]), None)
