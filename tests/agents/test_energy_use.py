@@ -142,6 +142,18 @@ def test_a_model_s_figure_stays_when_others_have_answered_since() -> None:
     assert use.per_token == pytest.approx({"a": 5 * WORK / 100, "b": 2 * WORK / 20})
 
 
+def test_whoever_walks_over_the_figures_is_not_disturbed_by_a_new_one() -> None:
+    """The power thread walks over those that the thread of the graphics processors settles."""
+    use = play([Answer("a", 20.0, 25.0, 100), Answer("b", 30.0, 35.0, 100)], 40.0)
+    walk = iter(use.per_token.items())
+    seen = [next(walk)]
+    use.answered(Answer("c", 40.0, 45.0, 100))
+    use.sampled(50.0, IDLE * 50 + WORK * 15)
+    assert "c" in use.per_token
+    seen.extend(walk)
+    assert [model_id for model_id, _ in seen] == ["a", "b"]
+
+
 @given(
     st.lists(st.tuples(st.integers(20, 90), st.integers(1, 10), st.integers(1, 500)), min_size=1, max_size=6),
     st.floats(1.0, 300.0),

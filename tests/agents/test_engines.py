@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -51,10 +52,12 @@ class Witness:
 
 
 @asynccontextmanager
-async def sensing(room: Room | None = None) -> AsyncIterator[Witness]:
+async def sensing(room: Room | None = None, work: Callable[[], float | None] = lambda: 0.0) -> AsyncIterator[Witness]:
+    """A sense; `work` tells the processor seconds of the engines here, by default of some that stand still."""
     busy: dict[str, int] = {}
     sense = EngineSense(
         read_room=lambda: room or Room(None),
+        read_work=work,
         busy=lambda model_id: busy.get(model_id, 0),
         on_hung=lambda spec, kind, why: witness.hung.append((spec.id, kind)),
         on_well=lambda spec: witness.well.append(spec.id),
@@ -67,11 +70,17 @@ async def sensing(room: Room | None = None) -> AsyncIterator[Witness]:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits that are as short as a test wants them; what is waited for stays the same."""
-    for name, seconds in (("LOOK", 0.2), ("CONFIRM", 0.3), ("PROOF", 0.3)):
-        monkeypatch.setattr(engines_module, name, seconds)
+def brief_proofs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits for a token that are as short as a test wants them; what is waited for stays the same."""
+    monkeypatch.setattr(engines_module, "PROOF", 0.3)
     monkeypatch.setattr(engines_module, "PAUSES", (0.05,) * 200)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch, brief_proofs: None) -> None:
+    """Looks that are as short as well."""
+    for name, seconds in (("LOOK", 0.2), ("CONFIRM", 0.3)):
+        monkeypatch.setattr(engines_module, name, seconds)
 
 
 def ollama(url: str, name: str = "llama3", **facts: Any) -> ModelSpec:
@@ -265,7 +274,7 @@ def test_a_queue_is_never_negative_and_shrinks_with_what_is_ours(
 # --- engines that hang ---
 
 
-def test_an_engine_whose_runner_hangs_is_found_out_before_a_prompt_meets_it(impatient: None) -> None:
+def test_an_engine_whose_runner_hangs_is_found_out_before_a_prompt_meets_it(brief_proofs: None) -> None:
     async def main() -> None:
         async with playing({**OLLAMA, "/api/generate": SILENCE}) as played, sensing() as witness:
             witness.sense.kick([ollama(played.url)])
@@ -276,6 +285,72 @@ def test_an_engine_whose_runner_hangs_is_found_out_before_a_prompt_meets_it(impa
             played.answers["/api/generate"] = GENERATED
             await witness.until(lambda: witness.well)
             assert witness.well == ["ollama:llama3"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("work", [itertools.count(100.0).__next__, lambda: None], ids=["at work", "not seen"])
+def test_an_engine_that_may_be_busy_with_others_is_not_told_to_hang(
+    brief_proofs: None, work: Callable[[], float | None]
+) -> None:
+    """Ollama has one place, and does not tell that another program's long answer takes it."""
+
+    async def main() -> None:
+        async with playing({**OLLAMA, "/api/generate": SILENCE}) as played, sensing(work=work) as witness:
+            spec = ollama(played.url)
+            for _ in range(2):
+                witness.sense._due = 0.0
+                witness.sense.kick([spec])
+                await witness.until(witness.is_idle)
+            assert played.paths.count("/api/generate") == 1  # and it is left alone for a while
+            assert witness.hung == []
+            witness.sense.notice(Attempt(spec.id, "edge", "failed", kind=FailureKind.TIMEOUT_FIRST_TOKEN.value))
+            await witness.until(lambda: witness.hung)  # now two have waited in vain
+            assert witness.hung[0] == (spec.id, STILL)
+
+    run(main)
+
+
+def test_an_engine_elsewhere_that_does_not_tell_its_queue_may_be_busy(
+    brief_proofs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines_module, "is_here", lambda address: False)
+
+    async def main() -> None:
+        async with playing({**OLLAMA, "/api/generate": SILENCE}) as played, sensing() as witness:
+            witness.sense.kick([ollama(played.url)])
+            await witness.until(witness.is_idle)
+            assert "/api/generate" in played.paths
+            assert witness.hung == []
+
+    run(main)
+
+
+def test_an_engine_that_tells_of_an_empty_queue_and_gives_no_token_hangs(brief_proofs: None) -> None:
+    idle = {"/metrics": b"vllm:num_requests_running 0\nvllm:num_requests_waiting 0\n", "/v1/completions": SILENCE}
+
+    async def main() -> None:
+        async with playing({**VLLM, **idle}) as played, sensing(work=lambda: None) as witness:
+            name = VLLM["/v1/models"]["data"][0]["id"]
+            witness.sense.kick([ModelSpec(f"vllm:{name}", "vllm", name, "edge", endpoint=f"{played.url}/v1")])
+            await witness.until(lambda: witness.hung)
+            assert witness.hung[0] == (f"vllm:{name}", FailureKind.TIMEOUT_FIRST_TOKEN)
+
+    run(main)
+
+
+def test_an_engine_whose_lists_are_silent_while_it_answers_us_does_not_hang(impatient: None) -> None:
+    async def main() -> None:
+        async with playing(dict.fromkeys(OLLAMA, SILENCE)) as played, sensing() as witness:
+            spec = ollama(played.url)
+            witness.busy[spec.id] = 1
+            witness.sense.kick([spec])
+            await witness.until(witness.is_idle)
+            assert witness.hung == []
+            witness.busy.clear()
+            witness.sense._due = 0.0
+            witness.sense.kick([spec])
+            await witness.until(lambda: witness.hung)
 
     run(main)
 
@@ -292,7 +367,7 @@ def test_an_engine_that_says_nothing_at_all_concerns_its_address(impatient: None
     run(main)
 
 
-def test_what_real_traffic_ran_into_is_asked_whether_it_is_well_again(impatient: None) -> None:
+def test_what_real_traffic_ran_into_is_asked_whether_it_is_well_again(brief_proofs: None) -> None:
     async def main() -> None:
         async with playing({**OLLAMA, "/api/generate": GENERATED}) as played, sensing() as witness:
             spec = ollama(played.url)
@@ -308,7 +383,7 @@ def test_what_real_traffic_ran_into_is_asked_whether_it_is_well_again(impatient:
     run(main)
 
 
-def test_it_is_left_alone_while_it_works_for_us(impatient: None) -> None:
+def test_it_is_left_alone_while_it_works_for_us(brief_proofs: None) -> None:
     async def main() -> None:
         async with playing({**OLLAMA, "/api/generate": GENERATED}) as played, sensing() as witness:
             spec = ollama(played.url)
@@ -324,7 +399,7 @@ def test_it_is_left_alone_while_it_works_for_us(impatient: None) -> None:
     run(main)
 
 
-def test_an_answer_is_a_proof_of_life_and_spares_the_probe(impatient: None) -> None:
+def test_an_answer_is_a_proof_of_life_and_spares_the_probe(brief_proofs: None) -> None:
     async def main() -> None:
         async with playing({**OLLAMA, "/api/generate": GENERATED}) as played, sensing() as witness:
             spec = ollama(played.url)
@@ -341,7 +416,7 @@ def test_an_answer_is_a_proof_of_life_and_spares_the_probe(impatient: None) -> N
     run(main)
 
 
-def test_a_model_that_is_not_loaded_is_never_probed(impatient: None) -> None:
+def test_a_model_that_is_not_loaded_is_never_probed(brief_proofs: None) -> None:
     async def main() -> None:
         async with (
             playing({**OLLAMA, "/api/ps": {"models": []}, "/api/generate": GENERATED}) as played,
@@ -358,7 +433,7 @@ def test_a_model_that_is_not_loaded_is_never_probed(impatient: None) -> None:
     run(main)
 
 
-def test_an_engine_that_does_not_tell_what_is_loaded_is_neither_probed_nor_cleared(impatient: None) -> None:
+def test_an_engine_that_does_not_tell_what_is_loaded_is_neither_probed_nor_cleared(brief_proofs: None) -> None:
     async def main() -> None:
         async with (
             playing({**OLLAMA, "/api/ps": (404, {}), "/api/generate": GENERATED}) as played,
@@ -387,7 +462,7 @@ def test_nobody_watches_an_engine_whose_models_are_not_hooked_any_more(impatient
     run(main)
 
 
-def test_another_model_of_the_engine_proves_nothing_for_the_one_that_hung(impatient: None) -> None:
+def test_another_model_of_the_engine_proves_nothing_for_the_one_that_hung(brief_proofs: None) -> None:
     """Each model of Ollama has a runner of its own."""
 
     async def main() -> None:

@@ -84,7 +84,10 @@ def test_who_hangs_and_clings_to_life_delays_nobody() -> None:
         (lambda: None, "check() returned NoneType, expected a dict or an AgentReport"),
         ("cloud", "check() returned str, expected a dict or an AgentReport"),
         ({}, "check() returned none of the keys proceed, state, target, reason, metrics, lean, stale, sparing"),
-        ({"verdict": "go"}, "check() returned none of the keys proceed, state, target, reason, metrics, lean, stale, sparing"),
+        (
+            {"verdict": "go"},
+            "check() returned none of the keys proceed, state, target, reason, metrics, lean, stale, sparing",
+        ),
         ({"proceed": "no"}, "'proceed' is 'no', expected True or False"),
         ({"target": "moon"}, "'target' is 'moon', expected one of local, local_cpu, local_gpu, cloud, hybrid"),
         ({"target": ["cloud"]}, "'target' is ['cloud'], expected one of local, local_cpu, local_gpu, cloud, hybrid"),

@@ -29,6 +29,7 @@ from oblix.agents.probes.gpu import Gpu, GpuProbe
 from oblix.agents.probes.heat import Heat
 from oblix.agents.probes.system import HERE, System
 from oblix.agents.sensor import Sample
+from oblix.client.surroundings import ClientSurroundings
 from oblix.errors import ConfigurationError
 from oblix.testing import ScriptedModel
 from oblix.types.attempt import Attempt
@@ -49,6 +50,14 @@ NOTHING: dict[str, Any] = {
     "source": None,
 }
 RAPL = "sys/class/powercap/intel-rapl:0"
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    """Wall clocks only guard against hanging."""
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        threading.Event().wait(0.005)
 
 
 async def look(agent: PowerAgent) -> AgentReport:
@@ -423,11 +432,17 @@ def test_only_what_ran_here_is_counted(counting: Callable[..., Power]) -> None:
     agent = PowerAgent()
     told: list[Attempt] = []
     agent._probe.answered = lambda attempt, now: bool(told.append(attempt))  # type: ignore[method-assign, func-returns-value]
+    near, far = ScriptedModel("ollama:phi", "here"), ScriptedModel("ollama:far", "there")
+    far.spec = replace(far.spec, endpoint="http://192.168.7.7:11434")
+    surroundings = ClientSurroundings({model.spec.id: model for model in (near, far)})
+    surroundings.refresh()
+    agent.attach(surroundings)
     here = Attempt("ollama:phi", "edge", "ok", total=1.0, output_tokens=9)
     agent.notice(here)  # not started: nothing is measured
     agent.is_active = True
     agent.notice(Attempt("openai:gpt-4", "cloud", "ok", total=1.0, output_tokens=9))
     agent.notice(Attempt("ollama:phi", "edge", "postponed"))
+    agent.notice(replace(here, model_id="ollama:far"))  # on another machine
     agent.notice(here)
     assert told == [here]
 
@@ -452,6 +467,48 @@ def test_in_a_client_it_is_asked_and_told(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+class SlowToFind(GpuProbe):
+    """Graphics processors that it takes a moment to find."""
+
+    def __init__(self) -> None:
+        super().__init__(nobody, HERE)
+        self.looked, self.found = threading.Event(), threading.Event()
+
+    def is_present(self) -> bool:
+        self.looked.set()
+        return self.found.wait(30)
+
+    def read(self) -> tuple[Gpu, ...]:
+        return ()
+
+
+def test_an_agent_that_is_stopped_while_it_reads_leaves_no_thread() -> None:
+    agent = PowerAgent("stopped-power", system=recorded("linux-laptop"))
+    graphics = agent._probe._graphics = SlowToFind()
+
+    async def main() -> None:
+        await agent.initialize()
+        await asyncio.to_thread(graphics.looked.wait, 30)
+        await agent.shutdown()
+        graphics.found.set()
+
+    asyncio.run(main())
+    wait_until(lambda: not [thread for thread in threading.enumerate() if "stopped-power" in thread.name])
+
+
+def test_one_client_s_end_takes_nothing_from_another_that_uses_the_same_agent() -> None:
+    agent = PowerAgent("shared-power", system=recorded("linux-laptop"))
+
+    async def main() -> None:
+        await agent.initialize()
+        await agent.shutdown()
+        await agent.check()
+        assert agent._probe._is_on  # graphics processors are read as well
+        await agent.shutdown()
+
+    asyncio.run(main())
+
+
 def test_nothing_is_read_before_the_first_prompt() -> None:
     agent = PowerAgent()
     assert agent.peek() is None
@@ -464,10 +521,7 @@ def test_an_agent_that_is_dropped_leaves_no_thread() -> None:
     assert [thread for thread in threading.enumerate() if thread.name == "oblix-sensor-dropped-power"]
     del agent
     gc.collect()
-    deadline = time.monotonic() + 20
-    while [thread for thread in threading.enumerate() if thread.name == "oblix-sensor-dropped-power"]:
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.005)
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "oblix-sensor-dropped-power"])
 
 
 def test_a_battery_whose_driver_hangs_holds_up_neither_a_prompt_nor_the_exit(tmp_path: Path) -> None:

@@ -45,6 +45,9 @@ class Around:
     def has_local_server(self) -> bool:
         return self._server
 
+    def runs_here(self, model_id: str) -> bool:
+        return True
+
     def network_changed(self) -> None:
         raise AssertionError("a machine has no network to tell of")
 
@@ -244,6 +247,21 @@ def test_readings_are_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             while (await monitor.check()).state != "critical":
                 await asyncio.sleep(0.05)
         assert monitor.peek() is not None
+        await monitor.shutdown()
+
+    asyncio.run(main())
+
+
+def test_a_monitor_that_starts_again_trusts_no_old_reading(recorded: Recorded) -> None:
+    recorded()
+
+    async def main() -> None:
+        monitor = ResourceMonitor()
+        assert (await look(monitor)).state == "available"
+        assert monitor.peek() is not None
+        recorded_again = monitor._seat.latest
+        await monitor.initialize()
+        assert monitor._seat.latest is not recorded_again
         await monitor.shutdown()
 
     asyncio.run(main())

@@ -89,9 +89,35 @@ def test_all_who_look_on_share_one_thread() -> None:
     wait_until(lambda: not threads())
 
 
+def test_loops_that_come_at_the_same_moment_share_one_thread_as_well() -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            sampler, watches, ready = Sampler(), [Watch() for _ in range(4)], threading.Barrier(4)
+
+            def come(watch: Watch, sampler: Sampler = sampler, ready: threading.Barrier = ready) -> None:
+                ready.wait()
+                sampler.join(watch)
+
+            comers = [threading.Thread(target=come, args=(watch,)) for watch in watches]
+            for comer in comers:
+                comer.start()
+            for comer in comers:
+                comer.join()
+            assert len(sampler._present()) == 4
+            assert threads() == ["oblix-sensor-machine"]
+            for watch in watches:
+                sampler.leave(watch)
+            wait_until(lambda: not threads())
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_readings_come_in_order_and_none_is_told_twice() -> None:
     sampler, watch = Sampler(), Watch()
     sensor = sampler.join(watch)
+    assert sampler.join(watch) is sensor
     for _ in range(20):
         sensor.poke()
     watch.wait(4)

@@ -126,6 +126,55 @@ def test_a_reading_that_fails_keeps_the_last_one_and_is_told_once(caplog: pytest
     ]
 
 
+def test_a_reading_that_fails_is_no_new_sample_and_says_why() -> None:
+    sensor = Sensor("t12", lambda: 1 // 0, 1e6)
+
+    async def main() -> None:
+        assert not await sensor.refresh(20.0)
+
+    asyncio.run(main())
+    assert (sensor.latest, sensor.failure) == (None, "integer division or modulo by zero")
+    sensor.stop()
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's limit of tasks, which was reached for a moment."""
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    sensor = Sensor("t13", lambda: 7, 1e6)
+
+    async def main() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", fail)
+            assert not await sensor.refresh(20.0)
+        assert sensor.failure == "can't start new thread"
+        assert await sensor.refresh(20.0)
+
+    asyncio.run(main())
+    assert (sensor.latest and sensor.latest.value, sensor.failure) == (7, "")
+    sensor.stop()
+
+
+def test_many_threads_start_one() -> None:
+    """The first use in this process, by several event loops at the same moment."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for place in range(30):
+            sensor, ready = Sensor(f"t14-{place}", lambda: 1, 1e6), threading.Barrier(4)
+            starters = [threading.Thread(target=lambda s=sensor, r=ready: (r.wait(), s.start())) for _ in range(4)]
+            for starter in starters:
+                starter.start()
+            for starter in starters:
+                starter.join()
+            assert len(threads(f"t14-{place}")) == 1
+            sensor.stop()
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_it_stops_and_starts_again() -> None:
     numbers = itertools.count()
     sensor = Sensor("t7", lambda: next(numbers), 0.001)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from oblix import NoRoute, OblixClient, OblixError
 from oblix.agents import ConnectivityAgent, ResourceMonitor
 from oblix.agents.probes.engine_facts import Engine, EngineModel, LoadedModel
+from oblix.agents.sensor import Sensor
 from oblix.client import discovery
 from oblix.client.discovery import Discovered
 from oblix.client.selection import MOST, LeftOut, choose
@@ -31,6 +33,7 @@ from oblix.testing.ollama_server import OllamaServer
 GB = 10**9
 KEY = "sk-" + "0123456789abcdef"
 NOBODY = "http://127.0.0.1:9"
+FREE_MEMORY = discovery.free_memory  # itself, which most tests here put something else in the place of
 
 
 @pytest.fixture(autouse=True)
@@ -364,3 +367,30 @@ def test_every_model_is_taken_or_left_with_a_reason(
     assert all(out.why for out in left)
     assert [pick.rank for pick in taken] == sorted(pick.rank for pick in taken)
     assert len([pick for pick in taken if pick.is_loaded]) == min(MOST, len(names))
+
+
+def test_a_driver_that_hangs_holds_one_thread_however_often_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def read() -> Room:
+        over.wait(60)
+        return Room(1)
+
+    sensor = Sensor("hung-room", read, 1e6)
+    monkeypatch.setattr(discovery, "_ROOM", sensor)
+    monkeypatch.setattr(discovery, "ROOM_WITHIN", 0.01)
+
+    async def main() -> None:
+        for _ in range(5):
+            assert await FREE_MEMORY() is None
+        hung = [thread for thread in threading.enumerate() if thread.name == "oblix-sensor-hung-room"]
+        assert len(hung) == 1
+        over.set()
+        hung[0].join(30)
+        monkeypatch.setattr(discovery, "ROOM_WITHIN", 30.0)
+        assert await FREE_MEMORY() == Room(1)
+
+    try:
+        asyncio.run(main())
+    finally:
+        over.set()

@@ -15,6 +15,7 @@ import pytest
 
 from oblix import OblixClient, Price
 from oblix.agents import AgentReport, BaseAgent, ConnectivityAgent, ResourceMonitor
+from oblix.agents.probes.engine import look
 from oblix.agents.probes.engine_facts import Engine, EngineModel, LoadedModel, State
 from oblix.client.standing import Around, row, standing
 from oblix.client.status import gather
@@ -22,6 +23,8 @@ from oblix.decision.facts import Health, ModelFacts, Pace
 from oblix.models.memory import Room, need
 from oblix.storage.decisions import DecisionLog
 from oblix.testing import Fail, ScriptedModel
+from oblix.testing.engines import OLLAMA as ANSWERS
+from oblix.testing.engines import SILENCE, playing
 from oblix.types.decision import Candidate, Reason
 from oblix.types.spec import ModelSpec
 
@@ -61,6 +64,23 @@ def status_of(client: OblixClient, **given: Any) -> dict[str, Any]:
     told = json.loads(json.dumps(found, allow_nan=False))
     assert told == found
     return found
+
+
+def test_a_server_that_was_well_a_moment_ago_is_not_called_hung_for_a_short_silence() -> None:
+    """Discovery has just seen it, and a busy machine may take longer than the look that a screen has time for."""
+
+    async def main() -> dict[str, Any]:
+        async with playing(ANSWERS) as played, OblixClient(store=":memory:") as client:
+            await client.hook_model("ollama", "llama3", endpoint=played.url)
+            await client._hall.transport.prepare()
+            client._hall.engines.take([await look(client._hall.transport, "ollama", played.url, limit=30.0)])
+            played.answers = dict.fromkeys(ANSWERS, SILENCE)
+            return await gather(client._hall, within=1.0)
+
+    status = asyncio.run(main())
+    assert status["engines"][0]["state"] == "ready"
+    assert "said nothing within" in status["engines"][0]["reason"]
+    assert status["models"][0]["can_answer"] is True
 
 
 @pytest.mark.usefixtures("idle")

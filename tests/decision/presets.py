@@ -17,7 +17,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "presets.md"
 
 FOR = {
     "balanced": "The default: at home what home can do well, in the cloud what needs more; the agents steer.",
-    "offline_first": "The cloud answers only where nothing at home may, or home has just failed.",
+    "offline_first": "The cloud answers only where nothing at home may or has room in memory, or home has just failed.",
     "fastest": "The shortest predicted wait: loading, queue, reading and writing.",
     "cheapest": "Money first: a free model at home, then what costs least; the rest decides between what costs about the same.",
     "best": "The highest tier for every prompt; one agent alone does not change that.",

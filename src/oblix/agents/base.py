@@ -23,6 +23,9 @@ class Surroundings(Protocol):
     def has_local_server(self) -> bool:
         """Whether an edge server on this machine (Ollama and the like) is hooked."""
 
+    def runs_here(self, model_id: str) -> bool:
+        """Whether a hooked model works on this machine, in an engine's process or in ours."""
+
     def network_changed(self) -> None:
         """The network is not the one that it was: connections that are kept for later are given up. From any thread."""
 

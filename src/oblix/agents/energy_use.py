@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 KEPT_SPANS = 256  # some minutes of readings, taken each second while a model works and each ten while none does
@@ -50,7 +50,7 @@ class EnergyUse:
     def __init__(self, shortest: float = 0.0) -> None:
         self.watts: float | None = None  # latest
         self.idle_watts: float | None = None
-        self.per_token: dict[str, float] = {}
+        self.per_token: Mapping[str, float] = {}  # replaced, never changed: another thread may be walking over it
         self._shortest = shortest
         self._last: tuple[float, float] | None = None
         self._spans: deque[Span] = deque(maxlen=KEPT_SPANS)
@@ -91,10 +91,12 @@ class EnergyUse:
             ):
                 before = used.get(answer.model_id, (0.0, 0.0, 0))
                 used[answer.model_id] = (before[0] + joules, before[1] + seconds, before[2] + answer.tokens)
-        for model_id, (joules, seconds, tokens) in used.items():
-            self.per_token.pop(model_id, None)
-            if joules > NOTICEABLE * self.idle_watts * seconds:
-                self.per_token[model_id] = joules / tokens
+        kept = {model_id: joules for model_id, joules in self.per_token.items() if model_id not in used}
+        self.per_token = kept | {
+            model_id: joules / tokens
+            for model_id, (joules, seconds, tokens) in used.items()
+            if joules > NOTICEABLE * self.idle_watts * seconds
+        }
         if all(answer.ended <= spans[-1].ended for answer in answers):
             self._settled = answers
 

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from oblix.agents.aside import Aside
 from oblix.agents.probes.engine_facts import ENGINES, LOOK, PROOF, Engine, freed, is_here, root_of
 from oblix.agents.probes.room import RoomProbe, embedded_need
+from oblix.agents.probes.work import cpu_seconds, stood_still
 from oblix.agents.sensor import Sensor
+from oblix.agents.unheld import run_unheld
 from oblix.decision.facts import Fit
 from oblix.errors import FailureKind
 from oblix.models.memory import DEFAULT_WINDOW, Need, Room, fit, need
@@ -54,6 +56,7 @@ class _Known:
         loaded: The models of ours that it had in memory at that time; `None` when it did not tell.
         ours: Requests of ours that it had at that time.
         proven: When it last gave a token.
+        doubted: When it was last silent for a reason that cannot be told from work for others.
         suspect: The model that it hung with, `WHOLE` where it answers nothing at all; `None` while nothing speaks against it.
     """
 
@@ -65,6 +68,7 @@ class _Known:
     loaded: frozenset[str] | None = None
     ours: int = 0
     proven: float = float("-inf")
+    doubted: float = float("-inf")
     suspect: str | None = None
     is_visited: bool = False
     is_watched: bool = False
@@ -80,6 +84,7 @@ class EngineSense:
         self,
         *,
         read_room: Callable[[], Room] | None = None,
+        read_work: Callable[[], float | None] = cpu_seconds,
         busy: Callable[[str], int] = lambda model_id: 0,
         on_hung: Callable[[ModelSpec, FailureKind, str], None] = lambda spec, kind, why: None,
         on_well: Callable[[ModelSpec], None] = lambda spec: None,
@@ -88,6 +93,7 @@ class EngineSense:
 
         Args:
             read_room: Reads the free memory of this machine, on a daemon thread, because it may hang; by default `RoomProbe`.
+            read_work: Reads the processor seconds that the edge servers of this machine have taken by now, on a thread.
             busy: How many attempts of ours are under way at a model, by its id.
             on_hung: An engine hangs: a model of it, the kind that fits, why. `TIMEOUT_CONNECT` concerns everything at its address; `STILL`
                 comes for a model that was told of before. Called on the loop of the latest request, as is `on_well`.
@@ -96,6 +102,7 @@ class EngineSense:
         self._transport = Transport()  # of the other thread
         self._aside = Aside("oblix-engines", self._transport.close)
         self._room = Sensor("room", read_room or RoomProbe().read, RARELY)
+        self._read_work = read_work
         self._busy = busy
         self._on_hung = on_hung
         self._on_well = on_well
@@ -106,6 +113,7 @@ class EngineSense:
         self._seen: dict[tuple[str, str], tuple[Engine, float]] = {}
         self._specs: dict[str, ModelSpec] = {}
         self._needs: dict[str, Need] = {}
+        self._weighing: set[str] = set()
         self._fits: dict[str, tuple[object, Engine | None, Fit | None]] = {}  # and what each was reckoned from
         self._watches: set[asyncio.Task[None]] = set()
         weakref.finalize(self, self._room.stop)
@@ -116,6 +124,13 @@ class EngineSense:
     def engines(self) -> tuple[Engine, ...]:
         """The engines as they were when last looked at."""
         return tuple(known.engine for known in self._known.values() if known.engine is not None)
+
+    def lately_well(self, provider: str, root: str) -> Engine | None:
+        """The engine as it was in the last seconds, if it was ready then."""
+        known = self._known.get((provider, root))
+        engine, at = self._seen.get((provider, root), (None, 0.0)) if known is None else (known.engine, known.at)
+        is_fresh = time.monotonic() - at <= QUEUE_HOLDS
+        return engine if engine is not None and engine.state == "ready" and is_fresh else None
 
     def fit_of(self, spec: ModelSpec) -> Fit | None:
         """Whether the model fits into the memory that is free; `None` when it is not known. One that is loaded fits."""
@@ -201,7 +216,8 @@ class EngineSense:
             if before.get(model_id) != spec:
                 self._needs.pop(model_id, None)
                 self._fits.pop(model_id, None)
-            if spec.provider == "embedded" and model_id not in self._needs:
+            if spec.provider == "embedded" and model_id not in self._needs and model_id not in self._weighing:
+                self._weighing.add(model_id)
                 self._aside.spawn(self._weigh(spec))
             if spec.provider in ENGINES and spec.endpoint:
                 groups.setdefault((spec.provider, root_of(spec.endpoint)), {})[model_id] = spec
@@ -223,10 +239,9 @@ class EngineSense:
         try:
             engine = await self._look(known)
             if engine.state == "hung":
-                self._found_hung(known, WHOLE, FailureKind.TIMEOUT_CONNECT, engine.reason)
-            elif engine.state == "ready" and (
-                known.suspect is not None or time.monotonic() - known.proven > PROOF_HOLDS
-            ):
+                if not self._ours(known):  # else real traffic will tell
+                    self._found_hung(known, WHOLE, FailureKind.TIMEOUT_CONNECT, engine.reason)
+            elif engine.state == "ready" and self._wants_proof(known):
                 await self._prove(known, engine)
         finally:
             known.is_visited = False
@@ -257,6 +272,10 @@ class EngineSense:
     def _ours(self, known: _Known) -> int:
         return sum(self._busy(model_id) for model_id in known.specs)
 
+    @staticmethod
+    def _wants_proof(known: _Known) -> bool:
+        return known.suspect is not None or time.monotonic() - max(known.proven, known.doubted) > PROOF_HOLDS
+
     async def _prove(self, known: _Known, engine: Engine) -> None:
         """Have the engine say one token, if it has the model in memory and nothing else to do, for us or for others."""
         from oblix.agents.probes.engine import prove
@@ -267,13 +286,25 @@ class EngineSense:
             return
         if self._ours(known) or queue(engine, 0):
             return
+        before = await run_unheld(self._read_work)
         proof = await prove(self._transport, engine, spec.name, limit=PROOF)
         if proof.kind is None:
             suspect, known.suspect, known.proven = known.suspect, None, time.monotonic()
             if suspect is not None:
                 self._tell(self._on_well, spec)
         elif proof.kind is FailureKind.TIMEOUT_FIRST_TOKEN and not self._ours(known):
-            self._found_hung(known, spec.id, STILL if known.suspect == spec.id else proof.kind, proof.why)
+            if known.suspect is None and await self._may_be_busy(engine, before):
+                known.doubted = time.monotonic()
+            else:
+                self._found_hung(known, spec.id, STILL if known.suspect == spec.id else proof.kind, proof.why)
+
+    async def _may_be_busy(self, engine: Engine, before: float | None) -> bool:
+        """Whether the silence may be that of a queue: Ollama tells nobody of the long answers that it gives to other programs."""
+        if engine.running is not None:  # it tells, and had nothing to do
+            return False
+        if not is_here(engine.address):
+            return True
+        return not stood_still(before, await run_unheld(self._read_work), seconds=PROOF)
 
     def _clear(self, known: _Known, engine: Engine) -> None:
         """What hung is not in memory any more: the next load begins anew."""
@@ -322,7 +353,10 @@ class EngineSense:
         self._needs[spec.id] = need(model.bytes, model.shape, window=spec.window or DEFAULT_WINDOW)
 
     async def _weigh(self, spec: ModelSpec) -> None:
-        needed = await asyncio.to_thread(embedded_need, spec.name, spec.window)
+        try:
+            needed = await run_unheld(embedded_need, spec.name, spec.window)  # its file may lie on a disk that hangs
+        finally:
+            self._weighing.discard(spec.id)
         if needed is not None:
             self._needs[spec.id] = needed
             self._room.poke()

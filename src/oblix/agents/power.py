@@ -6,7 +6,7 @@ import time
 import weakref
 from typing import Any
 
-from oblix.agents.base import BaseAgent
+from oblix.agents.base import BaseAgent, Surroundings
 from oblix.agents.power_reading import Power, PowerProbe
 from oblix.agents.probes.battery import Battery
 from oblix.agents.probes.heat import Heat
@@ -47,8 +47,13 @@ class PowerAgent(BaseAgent):
         self._probe = PowerProbe(name, system)
         self._sensor = Sensor(name, self._probe.read, self._probe.interval)
         self._made: tuple[float, AgentReport] | None = None
+        self._surroundings: Surroundings | None = None
         self._was_hot_at = float("-inf")
         weakref.finalize(self, _stop, self._sensor, self._probe)
+
+    def attach(self, surroundings: Surroundings) -> None:
+        """Learn which models run here."""
+        self._surroundings = surroundings
 
     async def initialize(self) -> bool:
         """Start the sensors."""
@@ -61,10 +66,11 @@ class PowerAgent(BaseAgent):
         report = self.peek()
         if report is not None:
             return report
+        self._probe.start()  # another client of this agent may have stopped it
         await self._sensor.refresh(WAIT)
         latest = self._sensor.latest
         if latest is None:
-            return AgentReport(reason="no reading within 90 ms", stale=True)
+            return AgentReport(reason=self._sensor.failure or "no reading within 90 ms", stale=True)
         return self._judged(latest, stale=not self._is_fresh(latest))
 
     def peek(self) -> AgentReport | None:
@@ -78,8 +84,10 @@ class PowerAgent(BaseAgent):
 
     def notice(self, attempt: Attempt) -> None:
         """Learn what a model on this machine takes per token."""
-        if not self.is_active or attempt.place != "edge" or attempt.total <= 0:
+        if not self.is_active or attempt.total <= 0:
             return
+        if self._surroundings is None or not self._surroundings.runs_here(attempt.model_id):
+            return  # an edge model may be on another machine, and what is used here meanwhile is none of its
         if self._probe.answered(attempt, time.monotonic()):
             self._sensor.poke()
 

@@ -88,6 +88,8 @@ class PowerProbe:
         """One reading of battery, heat and energy."""
         if self._is_on and self._graphics is not None and self._graphics.is_present():
             self._gpus.start()
+            if not self._is_on:  # it was stopped at this moment
+                self._gpus.stop()
         battery, heat, now = read_battery(self._system), self._with_gpus(self._heat.read()), time.monotonic()
         self._uses["rapl"].sampled(now, self._counter.joules())
         self._uses["battery"].sampled(now, self._drain(battery, now))

@@ -51,12 +51,13 @@ class ResourceMonitor(BaseAgent):
         report = self.peek()
         if report is not None:
             return report
-        await SAMPLER.join(self._seat).refresh(WAIT)
+        sensor = SAMPLER.join(self._seat)
+        await sensor.refresh(WAIT)
         report, latest = self.peek(), self._seat.latest
         if report is not None:
             return report
         if latest is None:
-            return AgentReport(state="unknown", reason="no reading within 90 ms", stale=True)
+            return AgentReport(state="unknown", reason=sensor.failure or "no reading within 90 ms", stale=True)
         return replace(latest[1], stale=True)
 
     def peek(self) -> AgentReport | None:

@@ -42,13 +42,18 @@ class Sampler:
 
     def __init__(self) -> None:
         self._viewers: tuple[weakref.ref[Viewer], ...] = ()
-        self._owner = 0
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """In the child after a fork: lock and probes may be in the hands of threads that are not there any more."""
+        self._lock = threading.Lock()
+        self._is_open = False
 
     def join(self, viewer: Viewer) -> Sensor[Machine]:
         """Look on from now on: the machine is read at once. Joining twice does no harm."""
-        if self._owner != os.getpid():
-            self._open()
         with self._lock:
+            if not self._is_open:
+                self._open()
             if viewer not in self._present():
                 self._viewers = (*self._viewers, weakref.ref(viewer))
                 self._machine.poke()
@@ -56,16 +61,13 @@ class Sampler:
 
     def leave(self, viewer: Viewer) -> None:
         """Look on no more. Who leaves last turns off the light."""
-        if self._owner != os.getpid():
-            return
         with self._lock:
             self._viewers = tuple(ref for ref in self._viewers if ref() not in (viewer, None))
-            self._stop_if_alone()
+            if self._is_open:
+                self._stop_if_alone()
 
     def _open(self) -> None:
-        """Begin in this process. After a fork the lock and the probes may be in the hands of threads that are not there any more."""
-        self._owner = os.getpid()
-        self._lock = threading.Lock()
+        self._is_open = True
         self._probe = MachineProbe(self._own_processes, self._has_local_server)
         self._machine = Sensor("machine", self._read, INTERVAL)
         self._gpu_probe = GpuProbe(lambda: self._probe.own)
@@ -114,3 +116,5 @@ class Sampler:
 
 
 SAMPLER = Sampler()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=SAMPLER.begin_anew)

@@ -13,6 +13,7 @@ from oblix.agents.probes.engine import look
 from oblix.agents.probes.engine_facts import ENGINES, Engine
 from oblix.agents.probes.room import RoomProbe
 from oblix.agents.sensor import Sensor
+from oblix.agents.unheld import run_unheld
 from oblix.client.selection import LeftOut, Pick, choose
 from oblix.decision.policy import Policy
 from oblix.errors import AttemptFailed
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from oblix.client.client import OblixClient
     from oblix.models.embedded.weights import Weights
 
+SMALL_WITHIN = 1.0  # seconds for a look at the small model's file, which may lie on a disk that hangs
 ROOM_WITHIN = 0.5  # seconds for a reading of the free memory, which a broken driver may hang
 NEVER = 86400.0  # seconds until a second one
 MOST_NAMED = 5  # models in one line
@@ -34,6 +36,8 @@ _NOTHING = (
 )
 _TOLD = ("ready", "loading", "hung", "locked")  # the states that are worth a line: others have no engine there
 SMALL = "smollm2"  # the embedded model that is looked for
+# One for all who ask: a driver that hangs then holds one thread, however often a dashboard comes back.
+_ROOM = Sensor("room", RoomProbe().read, NEVER)
 
 
 class ClientArguments(TypedDict, total=False):
@@ -116,7 +120,7 @@ async def _discover_models(client: OblixClient, transport: Transport) -> Discove
     The small embedded model is hooked where no engine has any: beside a larger one it would get every easy prompt.
     """
     await transport.prepare()
-    engines, room, small = await asyncio.gather(look_around(transport), free_memory(), asyncio.to_thread(small_model))
+    engines, room, small = await asyncio.gather(look_around(transport), free_memory(), _small_model_soon())
     chosen = [choose(engine, room) for engine in engines]
     picks = sorted((pick for found, _ in chosen for pick in found), key=lambda pick: pick.rank)
     left_out = [left for _, found in chosen for left in found]
@@ -154,14 +158,22 @@ def small_model() -> Weights | None:
         return None
 
 
+async def _small_model_soon() -> Weights | None:
+    """The same, unless the disk hangs."""
+    try:
+        async with asyncio.timeout(SMALL_WITHIN):
+            return await run_unheld(small_model)
+    except TimeoutError:
+        return None
+
+
 async def free_memory() -> Room | None:
     """What is free for models at this moment; `None` when that cannot be told soon."""
-    sensor = Sensor("room", RoomProbe().read, NEVER)
     try:
-        await sensor.refresh(ROOM_WITHIN)
+        is_new = await _ROOM.refresh(ROOM_WITHIN)
     finally:
-        sensor.stop()
-    return None if sensor.latest is None else sensor.latest.value
+        _ROOM.stop()
+    return _ROOM.latest.value if is_new and _ROOM.latest is not None else None
 
 
 def _keys(hooked: set[str], *, cloud: bool) -> Iterable[FoundKey]:

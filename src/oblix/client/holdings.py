@@ -62,10 +62,9 @@ def embedded(specs: Collection[ModelSpec]) -> tuple[Plain, dict[str, Need]]:
 
 def data_path(recorder: Recorder) -> Path | None:
     """The data file, which need not be there yet; `None` where nothing is kept."""
-    store = recorder._store
-    if store == ":memory:":
+    if recorder.store == ":memory:":
         return None
-    return home() / "oblix.db" if store is None else Path(store)
+    return home() / "oblix.db" if recorder.store is None else Path(recorder.store)
 
 
 def size(path: Path | None) -> int | None:

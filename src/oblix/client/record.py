@@ -75,6 +75,11 @@ class Recorder:
         self._writer: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
 
+    @property
+    def store(self) -> str | Path | None:
+        """The data file as it was given; `None`: the one in the user's data folder."""
+        return self._store
+
     async def decided(self, decision: Decision, facts: Facts, policy: Policy, request: Request) -> None:
         """A decision, before anything leaves the machine."""
         log = self._log or await self._open()

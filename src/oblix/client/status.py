@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from oblix._version import __version__
 from oblix.agents.base import BaseAgent
 from oblix.agents.probes.engine import ENGINES, LOOK, look
 from oblix.agents.probes.engine_facts import Engine, root_of
+from oblix.agents.unheld import run_unheld
 from oblix.client import holdings
 from oblix.client.discovery import free_memory, usual_address
 from oblix.client.hall import Hall, Thought, loop_time
@@ -54,9 +55,9 @@ async def gather(hall: Hall, *, settings: Settings | None = None, within: float 
         _look(hall, ends),
         _by(ends, _engines, hall, ends),
         _by(ends, free_memory),
-        _by(ends, asyncio.to_thread, holdings.embedded, tuple(hall.specs().values())),
-        _by(ends, asyncio.to_thread, holdings.spent_today, data),
-        _by(ends, asyncio.to_thread, holdings.size, data),
+        _by(ends, run_unheld, holdings.embedded, tuple(hall.specs().values())),
+        _by(ends, run_unheld, holdings.spent_today, data),
+        _by(ends, run_unheld, holdings.size, data),
     )
     thought, reports = looked
     embedded, needs = weights or (None, {})
@@ -192,7 +193,14 @@ async def _engines(hall: Hall, ends: float) -> list[Engine]:
     looks = [look(hall.transport, *where, about=names, limit=limit) for where, names in hooked.items()]
     looks += [look(hall.transport, *where, about=(), limit=limit) for where in sorted(around)]
     found = await asyncio.gather(*looks)
-    return [*found[: len(hooked)], *(engine for engine in found[len(hooked) :] if engine.state in _THERE)]
+    mine = [_patient(hall, engine) for engine in found[: len(hooked)]]
+    return [*mine, *(engine for engine in found[len(hooked) :] if engine.state in _THERE)]
+
+
+def _patient(hall: Hall, engine: Engine) -> Engine:
+    """A busy machine may take longer to answer than a screen has time for: who was well a moment ago is not called hung."""
+    well = hall.engines.lately_well(engine.provider, engine.address) if engine.state == "hung" else None
+    return engine if well is None else replace(well, reason=engine.reason)
 
 
 def _engine(engine: Engine) -> Plain:

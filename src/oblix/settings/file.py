@@ -24,7 +24,8 @@ _ELSEWHERE = {
     **dict.fromkeys(_PRIVACY_KEYS, "Write it below [privacy]."),
     **dict.fromkeys(WEIGHTS, "It is a weight: write it below [weights]."),
     **dict.fromkeys(
-        ("like", "when_sparing", *SWITCHES), "It is for a policy file: write one, and name it as policy = … below [route]."
+        ("like", "when_sparing", *SWITCHES),
+        "It is for a policy file: write one, and name it as policy = … below [route].",
     ),
 }
 _MODES: dict[str, Mode] = {mode.replace("_", "-"): mode for mode in get_args(Mode)}

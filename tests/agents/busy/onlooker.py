@@ -27,16 +27,23 @@ class HasServer:
     def cloud_endpoints(self) -> tuple[()]:
         return ()
 
+    def runs_here(self, model_id: str) -> bool:
+        return True
+
     def network_changed(self) -> None:
         return
 
 
 def tell(monitor: ResourceMonitor, seen: object) -> object:
-    """Print the report, if it is a new one."""
-    report, machine = monitor.peek(), monitor.machine()
-    if report is not None and machine is not seen:
-        print(json.dumps({"state": report.state, "reason": report.reason} | dict(report.metrics)), flush=True)
-    return machine
+    """Print the report, if it is a new one, with the time of its reading in seconds."""
+    latest = monitor._seat.latest
+    if latest is not None and latest is not seen:
+        sample, report = latest
+        print(
+            json.dumps({"at": sample.at, "state": report.state, "reason": report.reason} | dict(report.metrics)),
+            flush=True,
+        )
+    return latest
 
 
 async def look_on(monitor: ResourceMonitor) -> None:

@@ -55,6 +55,7 @@ def test_a_card_and_built_in_graphics() -> None:
             own_percent=0.0,
             memory_bytes=17314086912,
             free_bytes=17314086912 - 67108864,
+            free_shared_bytes=16777216000 - 33554432,
             temperature_celsius=41.0,
             power_watts=18.004,
             throttled=(),

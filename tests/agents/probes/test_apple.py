@@ -56,6 +56,7 @@ def test_apple_silicon() -> None:
             100.0 * (4 * GIB) / total,
             memory_bytes=total,
             free_bytes=total - 4 * GIB,
+            free_shared_bytes=total - 4 * GIB,
             source="ioreg",
         ),
     )

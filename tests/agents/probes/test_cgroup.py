@@ -80,8 +80,8 @@ def test_which_processes_are_inside(tmp_path: Path) -> None:
     for name, files in (("one", V1_DOCKER), ("two", V2_NESTED)):
         system = written(tmp_path / name, files)
         groups = cgroup.find(system)
-        assert [groups.contains(system, number) for number in (7, 8, 9)] == [True, False, False]
-    assert not Groups().contains(system, 7)
+        assert [groups.inside(system, number).cpu for number in (7, 8, 9)] == [True, False, False]
+    assert Groups().inside(system, 7) == (False, ())
 
 
 def test_a_hidden_parent_of_v1_is_known_by_what_it_leaves(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_times_are_those_of_the_cores_that_we_may_use(
     """Without waiting for disks, and guests only once."""
     found = cpu.read(written(tmp_path, {"proc/stat": STAT}), None if cores is None else frozenset(cores))
     assert found is not None
-    assert [found.busy, found.total] == pytest.approx([busy, total])
+    assert [found.busy, found.total, found.elsewhere] == pytest.approx([busy, total, 4.36 - busy])
 
 
 @pytest.mark.parametrize("files", [{}, {"proc/stat": "cpu 1 2 3 4 5 6 7 8"}, {"proc/stat": "intr 5"}], ids=repr)
@@ -55,6 +55,22 @@ def test_a_host(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "cores"), [("0", {0}), ("0-3", {0, 1, 2, 3}), ("1,3-4,9", {1, 3, 4, 9}), ("", set())])
 def test_lists_of_cores(tmp_path: Path, text: str, cores: set[int]) -> None:
     assert cpu.usable_cores(written(tmp_path, {"proc/self/status": f"Cpus_allowed_list:\t{text}"})) == frozenset(cores)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "cores"),
+    [("0-127", {0, 1, 2, 3}), ("2-5", {2, 3}), ("8-9", None), ("0-x", None)],
+    ids=["a guest of VMware", "narrowed", "numbered anew by LXC", "odd"],
+)
+def test_only_processors_that_are_there_can_be_used(tmp_path: Path, allowed: str, cores: set[int] | None) -> None:
+    stat = "cpu 0 0 0 0\n" + "".join(f"cpu{number} 1 0 0 9 0 0 0 0\n" for number in range(4)) + "intr 1"
+    files = {"proc/stat": stat, "proc/self/status": f"Cpus_allowed_list:\t{allowed}"}
+    assert cpu.usable_cores(written(tmp_path, files)) == cores
+
+
+@pytest.mark.parametrize("row", ["cpu0 1 2 3", "cpu0 a b c d e f g h", "cpufreq 1"])
+def test_an_odd_row_tells_nothing_and_breaks_nothing(tmp_path: Path, row: str) -> None:
+    assert cpu.read(written(tmp_path, {"proc/stat": f"cpu 1 2 3\n{row}"}), frozenset({0})) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="affinity")

@@ -69,6 +69,12 @@ def test_recorded_machines(machine: str, found: Heat | None) -> None:
         (zone("x86_pkg_temp", 70_000, 60_000), Heat(70.0, None)),
         (zone("iwlwifi_1", 99_000, 50_000), None),
         (zone("battery", 45_000, 40_000), None),
+        (zone("SEN1", 55_000, 50_000), None),
+        (zone("TSKN", 55_000, 50_000), None),
+        # Zones that the kernel leaves to programs, such as thermald.
+        (zone("B0D4", 99_000, 95_000) | {f"{THERMAL}/thermal_zone0/mode": "disabled"}, Heat(99.0, None)),
+        (zone("B0D4", 99_000, 95_000) | {f"{THERMAL}/thermal_zone0/policy": "user_space"}, Heat(99.0, None)),
+        (zone("B0D4", 99_000, 95_000) | {f"{THERMAL}/thermal_zone0/mode": "enabled"}, Heat(99.0, True, "B0D4 99 °C (limit 95 °C)")),
         # The kernel at work.
         (cooler("Processor", 3), Heat(None, True, "Processor is cooled by slowing down")),
         (cooler("thermal-cpufreq-0", 0), Heat(None, False)),

@@ -21,7 +21,7 @@ from oblix.agents.probes.processes import PAGE
 from oblix.agents.probes.system import System
 from oblix.agents.probes.window import Counters, free_cores, stalled, throttled
 
-from .containers import HOST, MB, V1_CPU, V1_DOCKER, V1_MEMORY, V1_NESTED, V2_DOCKER, V2_NESTED
+from .containers import HOST, MB, V1_CPU, V1_DOCKER, V1_MEMORY, V1_NESTED, V2_DOCKER, V2_NESTED, v2_group
 from .machines import Clock, nobody, only, write, written
 
 
@@ -141,6 +141,72 @@ def test_after_a_long_pause_a_reading_starts_anew(tmp_path: Path) -> None:
     assert box.waited == [0.06, 0.06]
 
 
+def test_memory_of_an_edge_server_outside_of_our_group_is_not_taken_out_of_the_group_s(tmp_path: Path) -> None:
+    """A service that may hold 1 GB and does, and an Ollama of 4 GB beside it."""
+    files = V2_DOCKER | {
+        "proc/self/cgroup": "0::/app",
+        "proc/7/cgroup": "0::/ollama",
+        "proc/8/cgroup": "0::/app/engine",
+        **v2_group("/app", memory=1024 * MB, used=(1014 + 22) * MB),
+        **v2_group(""),
+    }
+    box = Box(tmp_path, files, 7, 8)
+    box.spend(7, 1.0, megabytes=4096)
+    box.spend(8, 1.0, megabytes=0)
+    assert box.probe.read().memory_percent == pytest.approx(100 * 1014 / 1024)
+    box.spend(8, 1.0, megabytes=500)
+    machine = box.probe.read()
+    assert machine.memory_percent == pytest.approx(100 * 514 / 1024)
+    assert machine.own_memory_bytes == 4596 * MB
+
+
+def test_a_machine_that_is_full_is_full_for_a_group_that_is_not(tmp_path: Path) -> None:
+    meminfo = "MemTotal: 8388608 kB\nMemAvailable: 0 kB"
+    box = Box(tmp_path, V2_DOCKER | {"proc/meminfo": meminfo, "proc/7/cgroup": "0::/../ollama"}, 7)
+    box.spend(7, 1.0, megabytes=0)
+    assert box.probe.read().memory_percent == pytest.approx(100.0)
+    box.spend(7, 1.0, megabytes=200)  # of the machine's, and ours: that much could be there for us
+    assert box.probe.read().memory_percent == pytest.approx(100 * 56 / 256)
+
+
+EIGHT = "cpu 0 0 0 0\n" + "\n".join(f"cpu{number} {{{int(number > 1)}}}" for number in range(8))
+
+
+@pytest.mark.parametrize(
+    ("affinity", "elsewhere", "expected"),
+    [("0-7", 100, 100.0), ("0-7", 0, 0.0), ("0-7", 25, 25.0), ("0-1", 100, 0.0), (None, 100, 100.0)],
+    ids=[
+        "on the other six",
+        "on ours",
+        "where it cannot be told, others count",
+        "on ours, others elsewhere",
+        "not told",
+    ],
+)
+def test_what_our_inference_takes_on_other_cores_is_not_taken_out_of_ours(
+    tmp_path: Path, affinity: str | None, elsewhere: int, expected: float
+) -> None:
+    """We may use two of eight cores, and both are busy; our own inference takes two cores."""
+    status = {} if affinity is None else {"proc/7/status": f"Cpus_allowed_list:\t{affinity}"}
+    box = Box(tmp_path, HOST | status, 7)
+
+    def go_on(ticks: int, share: int) -> None:
+        there = share * ticks // 300  # `elsewhere` percent of two cores, on six
+        rows = EIGHT.format(f"{ticks} 0 0 1 0 0 0 0", f"{there} 0 0 {ticks - there} 0 0 0 0")
+        write(tmp_path, {"proc/stat": rows})
+        box.spend(7, 2 * ticks / TICKS)
+
+    write(tmp_path, {"proc/self/status": "Cpus_allowed_list:\t0-1"})
+    go_on(0, elsewhere)
+    box.probe._wait = lambda seconds: None
+    box.probe.read()
+    for ticks in (300, 600, 900):
+        box.clock.go(3.0)
+        go_on(ticks, elsewhere)
+        machine = box.probe.read()
+    assert machine.cpu_percent == pytest.approx(expected, abs=1.0)
+
+
 # --- containers ---
 
 
@@ -228,7 +294,10 @@ def test_a_limit_that_is_changed_while_we_run_is_seen(tmp_path: Path) -> None:
     for _ in range(4):
         box.run(3.0)
         machine = box.probe.read()
+        if machine.cores == 1.5:
+            break
     assert (machine.cores, machine.memory_total_bytes) == (1.5, 512 * MB)
+    assert not machine.settled  # what was counted under the old one says nothing now
 
 
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
@@ -263,18 +332,18 @@ SECONDS = st.floats(0, 1e3)
 def test_free_cores_lie_between_none_and_all(
     busy: float, idle: float, own: float, used: float, limit: float, seconds: float
 ) -> None:
-    before = Counters(0.0, CpuTimes(0.0, 0.0), 0.0, 0.0, (CpuUse(0.0, 0, 0),), None, None)
-    now = Counters(seconds, CpuTimes(busy + idle, busy), own, min(own, used), (CpuUse(used, 9, 3),), None, None)
+    before = Counters(0.0, CpuTimes(0.0, 0.0), 0.0, 0.0, 0.0, (CpuUse(0.0, 0, 0),), None, None)
+    now = Counters(seconds, CpuTimes(busy + idle, busy), own, min(own, used), 0.0, (CpuUse(used, 9, 3),), None, None)
     free = free_cores(before, now, cores=4, limits=[limit])
     assert free is not None
     assert 0.0 <= free <= min(4.0, limit) + 1e-9
-    more = Counters(seconds, now.cpu, own, now.own_inside, (CpuUse(used + 1.0, 9, 3),), None, None)
+    more = Counters(seconds, now.cpu, own, now.own_inside, 0.0, (CpuUse(used + 1.0, 9, 3),), None, None)
     assert (free_cores(before, more, cores=4, limits=[limit]) or 0.0) <= free
     assert throttled(before, now) == pytest.approx(100 / 3)
 
 
 def test_what_is_not_told_is_none() -> None:
-    nothing = Counters(0.0, None, 0.0, 0.0, (None,), None, None)
+    nothing = Counters(0.0, None, 0.0, 0.0, 0.0, (None,), None, None)
     assert free_cores(nothing, nothing, cores=2, limits=[1.0]) is None
     assert throttled(nothing, nothing) is None
     assert stalled(None, Pressure(1.0, 1.0, 1.0, 1.0), 2.0) == (None, None)

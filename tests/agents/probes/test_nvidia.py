@@ -114,6 +114,7 @@ def test_everything_that_a_server_tells(child: Child) -> None:
         "own_percent": 90.0,
         "memory_bytes": 85_520_809_984,
         "free_bytes": 21_380_202_496,
+        "free_shared_bytes": 0,
         "temperature_celsius": 61.0,
         "power_watts": 512.345,
         "energy_joules": 9_876_543.21,
@@ -243,7 +244,7 @@ def test_a_divided_device_is_told_by_its_parts(child: Child) -> None:
         {"Name": "NVIDIA H100 80GB HBM3 MIG 1g.10gb"},
     ]
     ((first, second),) = child("tell()", devices=[H100 | {"MigMode": [1, 1], "MaxMigDeviceCount": 7, "parts": parts}])
-    nothing = dict.fromkeys(first, None)
+    nothing = dict.fromkeys(first, None) | {"free_shared_bytes": 0}
     assert second == nothing | {"name": parts[1]["Name"], "source": "nvml"}
     memory = {"memory_bytes": 42 * 10**9, "free_bytes": 40 * 10**9, "memory_percent": pytest.approx(100 / 21)}
     assert first == nothing | memory | {"name": parts[0]["Name"], "source": "nvml"}
@@ -261,6 +262,31 @@ def test_several_devices_and_one_that_is_lost(child: Child) -> None:
 def test_it_stays_open(child: Child) -> None:
     told = child("for _ in range(3): tell(calls)")
     assert [calls for (_, calls) in told] == [["nvmlInit"]] * 3
+
+
+def test_who_reads_seldom_lets_go_in_between(child: Child) -> None:
+    told = child(
+        """
+        tell(calls)
+        probe.close()
+        probe.close()
+        tell(calls)
+        """
+    )
+    assert [calls for (_, calls) in told] == [["nvmlInit"], ["nvmlInit", "nvmlShutdown", "nvmlInit"]]
+
+
+def test_the_free_memory_is_read_with_a_driver_that_is_open_no_longer(child: Child) -> None:
+    told = child(
+        """
+        from oblix.agents.probes.room import RoomProbe
+        room = RoomProbe()
+        for _ in range(2):
+            print(json.dumps([room.read().vram, __import__("pynvml").calls]))
+        """
+    )
+    opened = ["nvmlInit", "nvmlShutdown"]
+    assert told == [[H100["MemoryInfo"]["free"], opened], [H100["MemoryInfo"]["free"], opened * 2]]
 
 
 def test_without_a_driver_it_is_tried_again_after_a_minute(child: Child) -> None:

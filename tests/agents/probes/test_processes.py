@@ -34,6 +34,11 @@ def test_a_process(tmp_path: Path) -> None:
     assert read(system, 7) == Process(7, 4200 / TICKS, 150 / TICKS, 300 * PAGE)
 
 
+@pytest.mark.parametrize("files", [{"proc/7/statm": "1 2"}, {"proc/7/stat": "7 (x) S 1"}, {"proc/7/stat": "odd"}])
+def test_one_that_is_told_of_oddly_is_none(tmp_path: Path, files: dict[str, object]) -> None:
+    assert read(written(tmp_path, process(7, "x") | files), 7) is None
+
+
 def test_one_that_has_ended_is_none(tmp_path: Path) -> None:
     system = written(tmp_path, process(7, "zombie", pages="0 0 0 0 0 0 0"))
     assert read(system, 7) is None

@@ -10,12 +10,12 @@ from oblix.agents.probes.graphics import Gpu
 from oblix.agents.probes.room import EMBEDDED_BATCH, EMBEDDED_SLOTS, RoomProbe, embedded_need, vram_of
 from oblix.agents.probes.system import HERE
 from oblix.models.embedded.gguf import read_head
-from oblix.models.memory import Room, need
+from oblix.models.memory import Room, fit, need
 
 from .containers import HOST, MB, V1_DOCKER
 from .machines import recorded, written
 
-GB = 10**9
+GB, GIB = 10**9, 2**30
 
 
 def test_what_programs_can_get_without_swapping(tmp_path: Path) -> None:
@@ -35,7 +35,33 @@ def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
 def test_a_card_of_its_own_counts_apart() -> None:
     room = RoomProbe(recorded("linux-desktop-amd")).read()
     assert room.vram is not None
-    assert room.vram >= 25753026560 - 6438256640
+    # The graphics built into the processor add what is set apart for them, and none of the main memory that they may use.
+    assert room.vram == (25753026560 - 6438256640) + (536870912 - 33554432)
+
+
+def test_main_memory_that_built_in_graphics_may_use_is_counted_once(tmp_path: Path) -> None:
+    """A laptop with 16 GB, of which 9 are free; the driver tells 8 of these as the graphics' own."""
+    card = "sys/class/drm/card0/device"
+    laptop = {
+        "proc/meminfo": f"MemTotal: {16 * GIB // 1024} kB\nMemAvailable: {9 * GIB // 1024} kB\n",
+        f"{card}/gpu_busy_percent": 0,
+        f"{card}/mem_info_vram_total": GIB // 2,
+        f"{card}/mem_info_vram_used": GIB // 2,
+        f"{card}/mem_info_gtt_total": 8 * GIB,
+        f"{card}/mem_info_gtt_used": 0,
+        f"{card}/gpu_metrics": bytes([128, 0, 2, 3]) + bytes(200),
+    }
+    room = RoomProbe(written(tmp_path, laptop)).read()
+    assert room == Room(9 * GIB)
+    assert fit(need(12 * GIB), room) == "no"
+
+
+def test_a_card_in_an_intel_mac_has_a_memory_of_its_own() -> None:
+    assert RoomProbe(recorded("mac-intel")).read().vram == 7 * GIB
+
+
+def test_a_mac_that_shares_its_memory_has_no_other() -> None:
+    assert RoomProbe(recorded("mac-m2")).read().vram is None
 
 
 def test_this_machine_tells() -> None:
@@ -50,7 +76,8 @@ def test_this_machine_tells() -> None:
         ((Gpu("a", 0.0, 0.0),), None),
         ((Gpu("a", 0.0, 0.0, free_bytes=2 * GB), Gpu("b", 0.0, 0.0, free_bytes=3 * GB)), 5 * GB),
         ((Gpu("a", 0.0, 0.0, free_bytes=0),), 0),
-        ((Gpu("m2", 0.0, 0.0, free_bytes=8 * GB, source="ioreg"),), None),  # it shares the main memory
+        ((Gpu("m2", 0.0, 0.0, free_bytes=8 * GB, free_shared_bytes=8 * GB),), None),
+        ((Gpu("apu", 0.0, 0.0, free_bytes=8 * GB, free_shared_bytes=7 * GB),), GB),
     ],
 )
 def test_memory_of_graphics_processors(gpus: tuple[Gpu, ...], free: int | None) -> None:

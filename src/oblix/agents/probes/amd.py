@@ -79,14 +79,15 @@ class _Card:
             return self._latest
         busy, figures = self._number("gpu_busy_percent"), self._figures()
         load, ours = without_own(None if busy is None else float(busy), self._own_percent(own))
-        total, used = self._memory(is_built_in=figures[2:3] in (b"\2", b"\3"))
+        total, free, shared = self._memory(is_built_in=figures[2:3] in (b"\2", b"\3"))
         self._latest = Gpu(
             self._name(),
             load,
-            100.0 * used / total if total and used is not None else None,
+            100.0 * (total - free) / total if total and free is not None else None,
             own_percent=ours,
             memory_bytes=total,
-            free_bytes=max(0, total - used) if total and used is not None else None,
+            free_bytes=free,
+            free_shared_bytes=shared,
             temperature_celsius=_scaled(self._sensor("temp1_input"), 1e3),
             power_watts=_scaled(self._sensor("power1_average", "power1_input"), 1e6),
             throttled=_throttled(figures),
@@ -102,16 +103,25 @@ class _Card:
         told = self._system.text(f"{self._at}/product_name")
         return told or f"AMD GPU {self._system.text(f'{self._at}/device') or ''}".strip()
 
-    def _memory(self, *, is_built_in: bool) -> tuple[int | None, int | None]:
-        """Bytes in all and in use. Graphics built into a processor may use main memory (GTT) beside what is set apart for them."""
-        total, used = self._number("mem_info_vram_total"), self._number("mem_info_vram_used")
+    def _memory(self, *, is_built_in: bool) -> tuple[int | None, int | None, int]:
+        """Bytes in all, the free ones, and those of the free ones that are main memory.
+
+        Graphics built into a processor may use main memory (GTT) beside what is set apart for them.
+        """
+        total, free = self._pool("vram")
         if not is_built_in:
-            return total, used
-        more, also = self._number("mem_info_gtt_total"), self._number("mem_info_gtt_used")
-        return (
-            None if total is None or more is None else total + more,
-            None if used is None or also is None else used + also,
-        )
+            return total, free, 0
+        more, shared = self._pool("gtt")
+        if total is None or more is None:
+            return None, None, 0
+        if free is None or shared is None:
+            return total + more, None, 0
+        return total + more, free + shared, shared
+
+    def _pool(self, name: str) -> tuple[int | None, int | None]:
+        """Bytes of one kind of memory in all, and the free ones."""
+        total, used = self._number(f"mem_info_{name}_total"), self._number(f"mem_info_{name}_used")
+        return total, None if not total or used is None else max(0, total - used)
 
     def _figures(self) -> bytes:
         """The driver's own table; empty where it has none. Its form is that of cards (1), or of built-in graphics (2, 3)."""

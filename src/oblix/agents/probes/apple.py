@@ -53,23 +53,33 @@ class AppleProbe:
         return self._latest[1]
 
     def _gpu(self, entry: dict[str, Any], figures: dict[str, Any], own: float | None) -> Gpu:
-        total, free = self._memory(figures)
+        total, free, shared = self._memory(figures)
         load, own = without_own(_percent(figures, "Device Utilization %"), own)
         used = None if total is None or free is None else 100.0 * (total - free) / total
-        return Gpu(_name(entry), load, used, own_percent=own, memory_bytes=total, free_bytes=free, source="ioreg")
+        return Gpu(
+            _name(entry),
+            load,
+            used,
+            own_percent=own,
+            memory_bytes=total,
+            free_bytes=free,
+            free_shared_bytes=shared,
+            source="ioreg",
+        )
 
-    def _memory(self, figures: dict[str, Any]) -> tuple[int | None, int | None]:
-        """Bytes in all, and of these free: of the card's own where it has some (Intel Macs), else of the main memory."""
+    def _memory(self, figures: dict[str, Any]) -> tuple[int | None, int | None, int]:
+        """Bytes in all, the free ones, and those of the free ones that are main memory: a card (Intel Macs) has its own, others share."""
         used, free = number(figures, "vramUsedBytes"), number(figures, "vramFreeBytes")
         if used is not None and free is not None and used + free > 0:
-            return used + free, free
+            return used + free, free, 0
         used, main = number(figures, "In use system memory"), self._sysctl("hw.memsize")
         if used is None or main is None:
-            return None, None
+            return None, None, 0
         total = (self._sysctl("iogpu.wired_limit_mb") or 0) * 2**20 or (
             main * 3 // 4 if main >= LARGE else main * 2 // 3
         )
-        return total, max(0, total - used)
+        free = max(0, total - used)
+        return total, free, free
 
     def _sysctl(self, name: str) -> int | None:
         said = self._system.output("sysctl", "-n", name)

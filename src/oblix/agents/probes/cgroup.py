@@ -14,6 +14,18 @@ from oblix.agents.probes.system import System
 _MARKS = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container", "/var/run/secrets/kubernetes.io")
 
 
+class Inside(NamedTuple):
+    """Which of our limits hold for another process as well.
+
+    Attributes:
+        cpu: That of the innermost group with a limit on processor time.
+        memory: One for each of `Groups.memory`.
+    """
+
+    cpu: bool
+    memory: tuple[bool, ...]
+
+
 class CpuUse(NamedTuple):
     """Counters of a group.
 
@@ -91,14 +103,15 @@ class Groups:
         """Cores; `None` without a limit."""
         return min((group.limit for group in self.cpu), default=None)
 
-    def contains(self, system: System, number: int) -> bool:
-        """Whether a process is inside the innermost group with a limit on processor time."""
-        if not self.cpu:
-            return False
-        ours = self.cpu[0].path.rstrip("/")
-        paths = _memberships(system.text(f"/proc/{number}/cgroup"))
-        path = paths.get("cpu", paths.get("")) or ""
-        return f"{path}/".startswith(f"{ours}/") and ".." not in path.split("/")  # "/..": outside of our namespace
+    def inside(self, system: System, number: int) -> Inside:
+        """Which of these groups a process is in."""
+        limited = bool(self.cpu or self.memory)
+        paths = _memberships(system.text(f"/proc/{number}/cgroup")) if limited else {}
+        cpu, memory = (paths.get(name, paths.get("")) or "" for name in ("cpu", "memory"))
+        return Inside(
+            bool(self.cpu) and _is_below(cpu, self.cpu[0].path),
+            tuple(_is_below(memory, group.path) for group in self.memory),
+        )
 
 
 def find(system: System) -> Groups:
@@ -136,6 +149,11 @@ def _memberships(text: str | None) -> dict[str, str]:
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         found.update(dict.fromkeys(controllers.split(","), path))
     return found
+
+
+def _is_below(path: str, group: str) -> bool:
+    """Whether it is this group, or one in it; `/..` leads out of what we can see."""
+    return f"{path}/".startswith(f"{group.rstrip('/')}/") and ".." not in path.split("/")
 
 
 def _mounts(text: str | None) -> Iterator[tuple[str, _Mount]]:

@@ -75,15 +75,18 @@ async def prove(transport: Transport, engine: Engine, name: str, *, limit: float
     """Have a model that is in memory say one token.
 
     The prompt is one fixed word without the model's template. Ollama is told the window that it is loaded with, because it loads a model
-    anew for another one; and nothing of how long it is to be kept, so that its owner's wish stays.
+    anew for another one, and is left alone where it does not tell that window; and nothing of how long the model is to be kept, so that
+    its owner's wish stays.
     """
     loaded = engine.loaded_model(name)
     model = engine.model(name)
     if loaded is None or (model is not None and model.forwarded_to):
         return Proof(FailureKind.POLICY, f"{name} is not in the memory of this engine")
+    if engine.provider == "ollama" and not loaded.window:
+        return Proof(FailureKind.POLICY, "the window that it is loaded with is not told")
     visit = _Visit(transport, engine.provider, engine.address, limit)
     if engine.provider == "ollama":
-        options = {"num_predict": 1} | ({"num_ctx": loaded.window} if loaded.window else {})
+        options = {"num_predict": 1, "num_ctx": loaded.window}
         body = {"model": name, "prompt": WORD, "raw": True, "stream": False, "options": options}
         told = await visit.ask("/api/generate", body)
     else:

@@ -23,6 +23,7 @@ from oblix.agents.probes.engine_facts import Capability, EngineModel, LoadedMode
 from oblix.models.memory import shape_of
 from oblix.models.ollama import is_remote_name
 
+MOST_REQUESTS = 10_000  # that an engine is believed to hold; more would be a wait for days, and is a slip or a joke
 MOST_ROWS = 1000  # models of one engine that are looked at
 LONGEST_NAME = 200  # characters
 _LARGEST = 1 << 60  # more bytes or tokens than this is nonsense
@@ -262,7 +263,7 @@ def gauge(page: bytes, name: str) -> int | None:
     found = re.findall(rb"^%s(?:\{.*\})?[ \t]+(\S{1,40})" % re.escape(name.encode()), page, re.MULTILINE)
     numbers = [_number(text) for text in found[:MOST_ROWS]]
     known = [number for number in numbers if number is not None]
-    return round(sum(known)) if known else None
+    return min(MOST_REQUESTS, round(sum(known))) if known else None
 
 
 # --- what they share ---

@@ -28,12 +28,13 @@ class GpuProbe:
 
     def __init__(self, own_processes: Callable[[], frozenset[int]], system: System = HERE) -> None:
         self._makes: tuple[_Make, ...]
+        self._nvidia = NvidiaProbe(own_processes, system)
         if system.platform == "darwin":
             self._makes = (AppleProbe(own_processes, system),)
         elif system.is_recorded:  # NVML tells of the machine that it runs on, and of no other
             self._makes = (AmdProbe(own_processes, system),)
         else:
-            self._makes = (NvidiaProbe(own_processes, system), AmdProbe(own_processes, system))
+            self._makes = (self._nvidia, AmdProbe(own_processes, system))
 
     def is_present(self) -> bool:
         """Whether a reading is worth its while. Takes microseconds and touches no driver."""
@@ -42,3 +43,7 @@ class GpuProbe:
     def read(self) -> tuple[Gpu, ...]:
         """One reading of each device; empty where there is none. May hang with its driver."""
         return tuple(gpu for make in self._makes if make.is_present() for gpu in make.read())
+
+    def close(self) -> None:
+        """Let go of the drivers, for who reads seldom: a processor whose driver is open does not fall asleep."""
+        self._nvidia.close()

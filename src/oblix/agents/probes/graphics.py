@@ -15,6 +15,7 @@ class Gpu:
         own_percent: Load of our own inference; `None` where the driver does not tell processes apart.
         memory_bytes: Of the device. On a machine whose GPU shares the main memory, what it may use of that.
         free_bytes: Of that, not in use.
+        free_shared_bytes: Of the free ones, those that lie in the main memory, and are free there as well.
         throttled: Why it is slowed down (`heat`, `power`, …); empty when it is not.
         energy_joules: Used since some moment in the past.
         source: Who told: `nvml`, `sysfs`, `ioreg`.
@@ -27,6 +28,7 @@ class Gpu:
     own_percent: float | None = None
     memory_bytes: int | None = None
     free_bytes: int | None = None
+    free_shared_bytes: int = 0
     temperature_celsius: float | None = None
     power_watts: float | None = None
     energy_joules: float | None = None

@@ -16,7 +16,9 @@ PROCESSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")  # drivers of te
 # Zones whose trip points are alarms that a program set, and no limits at which the kernel slows the processor down.
 ALARMS = ("x86_pkg_temp",)
 # Zones of other things than the processor; a hot radio or disk slows no model down.
-ELSEWHERE = re.compile(r"wifi|iwl|ath\d|mt7|nvme|modem|batt|charger|usb|ambient|skin|display", re.IGNORECASE)
+ELSEWHERE = re.compile(
+    r"wifi|iwl|ath\d|mt7|nvme|modem|batt|charger|usb|ambient|skin|display|^sen\d|^tskn|^tmem", re.IGNORECASE
+)
 COOLERS = re.compile(r"processor|cpufreq|cpu-?idle|powerclamp", re.IGNORECASE)
 SENSIBLE = range(1, 150_000)  # thousandths of a degree; drivers tell -274000 and the like for "none"
 # Share of the time since the last reading that a core was held back by heat; laptops are for milliseconds at each burst.
@@ -118,7 +120,9 @@ def _zones(system: System, names: tuple[str, ...]) -> Iterator[tuple[str, float,
 
 
 def _limit(system: System, zone: str) -> float | None:
-    """The lowest of its passive trip points: there the kernel begins to cool by slowing down."""
+    """The lowest of its passive trip points: there the kernel begins to cool by slowing down, unless it leaves the zone to programs."""
+    if system.text(f"{zone}/mode") == "disabled" or system.text(f"{zone}/policy") == "user_space":
+        return None
     found = []
     for file in system.names(zone):
         if file.endswith("_type") and file.startswith("trip_point_") and system.text(f"{zone}/{file}") == "passive":

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from oblix.agents.probes import cgroup, cpu, memory, pressure, processes
 from oblix.agents.probes.gpu import Gpu
@@ -83,9 +83,24 @@ class _Place:
     def cores(self) -> int:
         return len(self.usable) if self.usable else self.machine_cores
 
+    def confines(self, system: System, number: int) -> bool:
+        """Whether a process may run on no other cores than we may."""
+        if self.usable is None or len(self.usable) >= self.machine_cores:
+            return True
+        theirs = cpu.usable_cores(system, number)
+        return theirs is not None and theirs <= self.usable
+
     @property
     def limit(self) -> float:
         return min(float(self.cores), self.groups.cpu_limit() or float(self.cores))
+
+
+class _Own(NamedTuple):
+    """A process of our own inference, and which of our limits hold for it as well."""
+
+    process: processes.Process
+    inside: cgroup.Inside
+    is_here: bool  # it may run on no processors but ours
 
 
 class MachineProbe:
@@ -116,8 +131,7 @@ class MachineProbe:
         self._looked_around = self._searched = float("-inf")
         self._servers: frozenset[int] = frozenset()
         self._past: deque[Counters] = deque()
-        self._tally, self._tally_inside = processes.Tally(WINDOW), processes.Tally(WINDOW)
-        self._inside: dict[int, bool] = {}
+        self._tally, self._tally_inside, self._tally_here = (processes.Tally(WINDOW) for _ in range(3))
         self.own: frozenset[int] = frozenset()
 
     def read(self) -> Machine:
@@ -133,11 +147,11 @@ class MachineProbe:
         if self._past and self._clock() - self._past[-1].at > FORGOTTEN:
             self._past.clear()
         if not self._past:
-            self._past.append(self._count(place, self._own_now()))
+            self._past.append(self._count(place, self._own_now(place)))
             self._wait(FIRST_WINDOW)
-        own = self._own_now()
+        own = self._own_now(place)
         now = self._count(place, own)
-        return self._compose(place, self._step(now), now, sum(process.memory_bytes for process in own))
+        return self._compose(place, self._step(now), now, own)
 
     def _look_around(self) -> _Place:
         now, before = self._clock(), self._place
@@ -148,13 +162,17 @@ class MachineProbe:
         self._place = _Place(cpu.usable_cores(system), cpu.core_count(system), cgroup.find(system))
         if self._place != before:
             self._past.clear()  # counters of other cores or groups cannot be compared with these
-            self._inside.clear()
         return self._place
 
-    def _own_now(self) -> list[processes.Process]:
+    def _own_now(self, place: _Place) -> list[_Own]:
+        system = self._system
         self.own = self._own() | self._edge_servers()
-        found = (processes.read(self._system, number) for number in self.own)
-        return [process for process in found if process is not None]
+        found = ((number, processes.read(system, number)) for number in self.own)
+        return [
+            _Own(process, place.groups.inside(system, number), place.confines(system, number))
+            for number, process in found
+            if process is not None
+        ]
 
     def _edge_servers(self) -> frozenset[int]:
         if not self._has_server():
@@ -165,17 +183,15 @@ class MachineProbe:
             self._servers = processes.edge_servers(self._system)
         return self._servers
 
-    def _count(self, place: _Place, own: list[processes.Process]) -> Counters:
-        groups, system, known = place.groups, self._system, self._inside
+    def _count(self, place: _Place, own: list[_Own]) -> Counters:
+        groups, system = place.groups, self._system
         since_boot = processes.now(system) if own else 0.0
-        self._inside = {
-            process.number: known.get(process.number) or groups.contains(system, process.number) for process in own
-        }
         return Counters(
             self._clock(),
             cpu.read(system, place.usable),
-            self._tally.add(own, since_boot),
-            self._tally_inside.add((process for process in own if self._inside[process.number]), since_boot),
+            self._tally.add((each.process for each in own), since_boot),
+            self._tally_inside.add((each.process for each in own if each.inside.cpu), since_boot),
+            self._tally_here.add((each.process for each in own if each.is_here), since_boot),
             tuple(group.read(system) for group in groups.cpu),
             pressure.read(system, groups.pressure_cpu or "/proc/pressure/cpu"),
             pressure.read(system, groups.pressure_memory or "/proc/pressure/memory"),
@@ -188,11 +204,11 @@ class MachineProbe:
             self._past.popleft()
         return self._past[0]
 
-    def _compose(self, place: _Place, before: Counters, now: Counters, own_bytes: int) -> Machine:
+    def _compose(self, place: _Place, before: Counters, now: Counters, own: list[_Own]) -> Machine:
         groups, limit, seconds = place.groups, place.limit, seconds_between(before, now)
         free = free_cores(before, now, cores=place.cores, limits=[group.limit for group in groups.cpu])
         some, full = stalled(before.pressure_memory, now.pressure_memory, seconds)
-        held = _held(self._system, groups)
+        held, others = _held(self._system, groups, own)
         return Machine(
             None if free is None else 100.0 * (1.0 - min(limit, free) / limit),
             limit,
@@ -202,11 +218,11 @@ class MachineProbe:
             pressure_cpu_percent=stalled(before.pressure_cpu, now.pressure_cpu, seconds)[0],
             pressure_memory_percent=some,
             pressure_memory_full_percent=full,
-            memory_percent=None if held is None else _percent(held.total - held.available - own_bytes, held.total),
+            memory_percent=None if held is None else 100.0 * others / held.total,
             memory_total_bytes=held.total if held else None,
             memory_available_bytes=held.available if held else None,
             memory_limit_bytes=min((group.limit for group in groups.memory), default=None),
-            own_memory_bytes=own_bytes,
+            own_memory_bytes=sum(each.process.memory_bytes for each in own),
             swap_percent=held.swap_percent if held else None,
             cpu_limit_cores=groups.cpu_limit(),
             throttled_percent=throttled(before, now),
@@ -215,19 +231,23 @@ class MachineProbe:
         )
 
 
-def _held(system: System, groups: cgroup.Groups) -> memory.Memory | None:
-    """The memory that we may use: the machine's, or what the tightest group leaves of it."""
+def _held(system: System, groups: cgroup.Groups, own: list[_Own]) -> tuple[memory.Memory | None, int]:
+    """The memory that we may use (the machine's, or what the tightest group leaves of it), and how much of it everybody else holds.
+
+    What our own inference holds is taken out where it is counted: not out of a group that it is not in.
+    """
     found = memory.read(system)
-    for group in groups.memory:
+    if found is None:
+        return None, 0
+    total, available = found.total, found.available
+    room = available + sum(each.process.memory_bytes for each in own)
+    for place, group in enumerate(groups.memory):
         used = group.used(system)
-        if found is not None and used is not None:
-            available = min(found.available, max(0, group.limit - used))
-            found = memory.Memory(min(found.total, group.limit), available, found.swap_percent)
-    return found
-
-
-def _percent(part: float, whole: float) -> float:
-    return 100.0 * max(0.0, part) / whole
+        if used is not None:
+            left = max(0, group.limit - used)
+            inside = sum(each.process.memory_bytes for each in own if each.inside.memory[place])
+            total, available, room = min(total, group.limit), min(available, left), min(room, left + inside)
+    return memory.Memory(total, available, found.swap_percent), max(0, total - room)
 
 
 def read_recorded(path: Path) -> Machine:

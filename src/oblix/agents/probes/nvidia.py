@@ -104,6 +104,11 @@ class NvidiaProbe:
             self._close()
         return bool(self._handles)
 
+    def close(self) -> None:
+        """Let go of the driver; the next reading opens it again."""
+        if self._nvml is not None:
+            self._close(retry_in=0.0)
+
     def _close(self, retry_in: float = RETRY) -> None:
         nvml, self._nvml, self._handles, self._since = self._nvml, None, (), {}
         self._retry_at = self._clock() + retry_in

@@ -39,10 +39,13 @@ def read(system: System, number: int) -> Process | None:
     if not stat or not pages:
         return None
     fields = stat.rpartition(")")[2].split()  # its name may hold spaces and brackets
-    _, resident, shared, *_ = map(int, pages.split())
+    try:
+        _, resident, shared, *_ = map(int, pages.split())
+        spent, started = int(fields[11]) + int(fields[12]), int(fields[19])
+    except (ValueError, IndexError):  # not as any kernel that we know writes it
+        return None
     if not resident:
         return None  # a zombie
-    spent, started = int(fields[11]) + int(fields[12]), int(fields[19])
     return Process(number, started / TICKS, spent / TICKS, (resident - shared) * PAGE)
 
 

@@ -15,9 +15,6 @@ from oblix.models.memory import DEFAULT_WINDOW, Need, Room, need
 if TYPE_CHECKING:
     from oblix.agents.probes.gpu import Gpu, GpuProbe
 
-_UNIFIED = {"ioreg"}  # who tells of graphics processors that share the main memory
-
-
 EMBEDDED_SLOTS, EMBEDDED_BATCH = 2, 64  # as the embedded engine is started
 
 
@@ -33,13 +30,20 @@ class RoomProbe:
         from oblix.agents.probes.gpu import GpuProbe
 
         self._gpus = self._gpus or GpuProbe(frozenset, self._system)
-        return Room(_ram(self._system), vram_of(self._gpus.read() if self._gpus.is_present() else ()))
+        try:
+            return Room(_ram(self._system), vram_of(self._gpus.read() if self._gpus.is_present() else ()))
+        finally:
+            self._gpus.close()
 
 
 def vram_of(gpus: Iterable[Gpu]) -> int | None:
-    """Free bytes of the processors that have a memory of their own; `None` where there are none, or none says."""
-    free = [gpu.free_bytes for gpu in gpus if gpu.source not in _UNIFIED and gpu.free_bytes is not None]
-    return sum(free) if free else None
+    """Free bytes of the processors that have a memory of their own; `None` where there are none, or none says.
+
+    What they may use of the main memory is counted there, once. Some have both: a part that is set apart at boot, and a share of the rest.
+    """
+    told = [(gpu.free_bytes, gpu.free_shared_bytes) for gpu in gpus if gpu.free_bytes is not None]
+    own = [free - shared for free, shared in told if free > shared or not shared]
+    return sum(own) if own else None
 
 
 def _ram(system: System) -> int | None:

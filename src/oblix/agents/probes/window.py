@@ -20,6 +20,7 @@ class Counters:
         at: The moment, on a clock that does not go back.
         own: Processor time of our own inference.
         own_inside: Of that, what was taken inside of our control group.
+        own_here: Of that, what was surely taken on our processors: by processes that may run on no others.
         groups: One entry for each control group that is limited, the innermost first.
     """
 
@@ -27,6 +28,7 @@ class Counters:
     cpu: CpuTimes | None
     own: float
     own_inside: float
+    own_here: float
     groups: tuple[CpuUse | None, ...]
     pressure_cpu: Pressure | None
     pressure_memory: Pressure | None
@@ -46,13 +48,23 @@ def free_cores(before: Counters, now: Counters, *, cores: int, limits: Sequence[
     """
     found: list[float] = []
     if before.cpu is not None and now.cpu is not None and (total := now.cpu.total - before.cpu.total) > 0:
-        others = now.cpu.busy - before.cpu.busy - (now.own - before.own)
+        elsewhere = now.cpu.elsewhere - before.cpu.elsewhere
+        others = now.cpu.busy - before.cpu.busy - _own_here(before, now, elsewhere)
         found.append(cores * (1.0 - max(0.0, others) / total))
     for limit, earlier, later in zip(limits, before.groups, now.groups, strict=True):
         if earlier is not None and later is not None:
             others = later.seconds - earlier.seconds - (now.own_inside - before.own_inside)
             found.append(limit - max(0.0, others) / seconds_between(before, now))
     return max(0.0, min(found)) if found else None
+
+
+def _own_here(before: Counters, now: Counters, elsewhere: float) -> float:
+    """The least that our own inference took on our processors: what those that are `elsewhere` cannot have given it.
+
+    It may have taken more, and then others count as busier than they are; never as idle when they are not.
+    """
+    here = now.own_here - before.own_here
+    return here + max(0.0, now.own - before.own - here - elsewhere)
 
 
 def stalled(before: Pressure | None, now: Pressure | None, seconds: float) -> tuple[float | None, float | None]:
