@@ -299,7 +299,7 @@ def test_without_a_cloud_model_nothing_is_measured() -> None:
     async def work(agent: ConnectivityAgent) -> None:
         report = await agent.check()
         assert (report.state, report.target) == ("unknown", "hybrid")
-        assert report.reason == "no cloud endpoint is hooked, so none is measured"
+        assert report.reason == "no cloud model with a key is hooked, so no way to one is measured"
 
     with_agent(agent_for(), work)
     with_agent(ConnectivityAgent(), work)
@@ -397,6 +397,21 @@ def test_old_knowledge_is_marked_stale(api: Host) -> None:
 def test_settings_that_cannot_be_are_refused(setting: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=f"{setting}={value!r} is no positive number"):
         ConnectivityAgent(**{setting: value})  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_a_number_in_quotes_is_told_as_one() -> None:
+    with pytest.raises(ConfigurationError, match="is no positive number, but a text") as failed:
+        ConnectivityAgent(latency_threshold="300")  # type: ignore[arg-type]  # wrong on purpose
+    assert failed.value.hint == "Write it without quotes: latency_threshold=300."
+    with pytest.raises(ConfigurationError, match="but a text") as failed:
+        ConnectivityAgent(latency_threshold="low")  # type: ignore[arg-type]  # wrong on purpose
+    assert failed.value.hint == "Leave it out for the default."
+
+
+def test_more_than_all_packets_cannot_be_lost() -> None:
+    with pytest.raises(ConfigurationError, match=r"packet_loss_threshold=100\.5 can never be passed: it is in percent"):
+        ConnectivityAgent(packet_loss_threshold=100.5)
+    assert ConnectivityAgent(packet_loss_threshold=100).packet_loss_threshold == 100.0
 
 
 def test_metered_is_true_false_or_left_to_the_system() -> None:

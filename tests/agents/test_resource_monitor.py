@@ -8,6 +8,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,9 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
         file = tmp_path / "machine.json"
         file.write_text(json.dumps({"recorded": "by hand", **IDLE, **readings}))
         monkeypatch.setenv("OBLIX_READINGS", str(file))
+        for thread in threading.enumerate():
+            if thread.name == "oblix-sensor-machine":
+                thread.join(2.0)  # it may be half-way through the reading of an earlier test, and would hand that to us
         return asyncio.run(look(ResourceMonitor(custom_thresholds=thresholds)))
 
     return judge
@@ -107,9 +111,12 @@ NO_PRESSURE = {"pressure_cpu_percent": None}
         ({"cpu_percent": None, "memory_percent": 97.0}, "critical", "memory 97 % (limit 95 %)"),
         ({"cpu_percent": None, "memory_percent": None}, "unknown", "neither processor nor memory can be read"),
         # A first reading, over 60 ms, needs a second witness.
-        ({"settled": False, "cpu_percent": 97.0}, "available", "machine free (CPU 97 %, memory 40 %)"),
+        ({"settled": False, "cpu_percent": 97.0}, "available",
+         "machine free as far as a first glance of 60 ms tells (CPU 97 %, not borne out by pressure, memory 40 %)"),
+        ({"settled": False, "cpu_percent": 79.0}, "available", "machine free (CPU 79 %, memory 40 %)"),
         ({"settled": False, "cpu_percent": 97.0, "pressure_cpu_percent": 20.0}, "critical", "CPU 97 % (limit 90 %)"),
-        ({"settled": False, "cpu_percent": 97.0, **NO_PRESSURE, "load_1min": 1.5}, "available", "machine free (CPU 97 %, memory 40 %)"),
+        ({"settled": False, "cpu_percent": 97.0, **NO_PRESSURE, "load_1min": 1.5}, "available",
+         "machine free as far as a first glance of 60 ms tells (CPU 97 %, not borne out by the load, memory 40 %)"),
         ({"settled": False, "cpu_percent": 97.0, **NO_PRESSURE, "load_1min": 1.6}, "critical", "CPU 97 % (limit 90 %)"),
         # The load of our own inference is told, and does not count.
         ({"own_percent": 90.0}, "available", "machine idle (CPU 5 %, memory 40 %)"),
@@ -117,7 +124,7 @@ NO_PRESSURE = {"pressure_cpu_percent": None}
 )  # fmt: skip
 def test_states(recorded: Recorded, readings: dict[str, Any], state: str, reason: str) -> None:
     report = recorded(**readings)
-    assert (report.state, report.reason) == (state, reason)
+    assert (report.state, report.reason) == (state, f"{reason} (recorded: machine.json)")
     speaks_for = {"critical": ("cloud", "cloud", None), "constrained": ("hybrid", None, "cloud")}
     assert (report.target, report.vote, report.lean) == speaks_for.get(state, ("hybrid", None, None))
     assert report.proceed
@@ -208,6 +215,24 @@ def test_a_value_that_is_no_percentage_is_refused(value: Any) -> None:
         ResourceMonitor(custom_thresholds={"cpu_threshold": value})
 
 
+def test_a_number_in_quotes_is_told_as_one() -> None:
+    with pytest.raises(ConfigurationError, match="cpu_threshold='80' is no number in its range, but a text") as failed:
+        ResourceMonitor(custom_thresholds={"cpu_threshold": "80"})  # type: ignore[dict-item]  # wrong on purpose
+    assert failed.value.hint == "Write it without quotes: cpu_threshold=80."
+
+
+@pytest.mark.parametrize("given", [[1], [], 80, "cpu_threshold", ("cpu_threshold", 80)], ids=repr)
+def test_thresholds_that_are_no_mapping_are_refused(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is no mapping of names to numbers") as failed:
+        ResourceMonitor(custom_thresholds=given)
+    assert failed.value.hint == 'Give e.g. {"cpu_threshold": 70}.'
+
+
+def test_a_name_that_is_no_text_is_unknown() -> None:
+    with pytest.raises(ConfigurationError, match="80 is no threshold of ResourceMonitor"):
+        ResourceMonitor(custom_thresholds={80: 80})  # type: ignore[dict-item]  # wrong on purpose
+
+
 @pytest.mark.parametrize("value", [0, -3, "4", float("nan")], ids=repr)
 def test_a_load_that_cannot_be_is_refused(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="load_threshold"):
@@ -218,16 +243,44 @@ def test_a_load_that_cannot_be_is_refused(value: Any) -> None:
 # --- recorded readings ---
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"cores": "two"}', '{"cpu_percent": 1.0}'], ids=repr)
-def test_a_broken_recording_is_told_in_the_log_and_costs_no_answer(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (None, "No such file or directory"),
+        ("", "truncated"),
+        ("cpu 99", "malformed"),
+        ("[]", "Expected `object`, got `array`"),
+        ("{}", "missing required field `cpu_percent`"),
+        ('{"cores": "two", "cpu_percent": 1}', "Expected `float`, got `str` - at `$.cores`"),
+        ('{"cores": 0, "cpu_percent": 1}', "cores=0 is not above 0"),
+        ('{"cores": 2, "cpu_percent": -4}', "cpu_percent=-4 is no percentage from 0 to 100"),
+        ('{"cores": 2, "cpu_percent": 1, "gpus": [{"name": "x"}]}', "at `$.gpus[0]`"),
+    ],
+)  # fmt: skip
+def test_a_broken_recording_is_told_and_costs_no_answer(
+    text: str | None, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "machine.json"
-    file.write_text(text)
+    if text is not None:
+        file.write_text(text)
     monkeypatch.setenv("OBLIX_READINGS", str(file))
     report = asyncio.run(look(ResourceMonitor()))
     assert (report.state, report.stale, report.proceed) == ("unknown", True, True)
+    assert report.reason.startswith(f"OBLIX_READINGS={str(file)!r} is no recorded reading: ")
+    assert wrong in report.reason
+    assert report.reason.endswith(". It must be a JSON object with cpu_percent (0 to 100, or null) and cores")
     assert "is no recorded reading" in caplog.text
+
+
+def test_a_misspelt_field_of_a_recording_names_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "machine.json"
+    file.write_text(json.dumps({**IDLE, "pressure_cpu_percnt": 1}))
+    monkeypatch.setenv("OBLIX_READINGS", str(file))
+    reason = asyncio.run(look(ResourceMonitor())).reason
+    assert (
+        "'pressure_cpu_percnt' is none of its fields. Did you mean 'pressure_cpu_percent'? Known: cpu_percent, cores"
+        in reason
+    )
 
 
 def test_readings_are_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -316,7 +316,7 @@ def test_readings_that_hang_are_given_as_stale(tmp_path: Path, monkeypatch: pyte
         async with asyncio.timeout(30):
             while not (report := await monitor.check()).stale:
                 await asyncio.sleep(0.01)
-        assert (report.state, report.reason) == ("constrained", "CPU 85 % (limit 80 %)")
+        assert (report.state, report.reason) == ("constrained", "CPU 85 % (limit 80 %) (recorded: machine.json)")
         await monitor.shutdown()
         pipe.write_text("{}")  # lets the thread go on
 

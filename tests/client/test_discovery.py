@@ -219,8 +219,10 @@ def test_the_blocking_twin_does_the_same(nothing_runs: dict[str, str]) -> None:
     with SyncClient.auto(store=":memory:") as client:
         assert client.models == {}
         assert client.discovered is not None
-        (line,) = client.discovered.lines()
-        assert line.startswith("nothing was found to answer with")
+        nothing, looked_at = str(client.discovered).splitlines()
+        assert nothing.startswith("nothing was found to answer with")
+        assert looked_at.startswith("looked for an engine at http://127.0.0.1:9 (ollama), ")
+        assert looked_at.endswith(": none is there")
         assert len(client.agents) == 3
 
 
@@ -253,7 +255,10 @@ def test_a_key_alone_changes_nothing(nothing_runs: dict[str, str], monkeypatch: 
     assert client.discovered is not None
     (key,) = client.discovered.keys
     assert (key.variable, key.provider, key.is_hooked) == ("OPENAI_API_KEY", "openai", False)
-    assert lines(client) == f"OPENAI_API_KEY is set; pass cloud=True to use openai:{PROVIDERS['openai'].default_model}"
+    assert (
+        lines(client).splitlines()[0]
+        == f"OPENAI_API_KEY is set; pass cloud=True to use openai:{PROVIDERS['openai'].default_model}"
+    )
     assert KEY not in repr(client.discovered)
 
 

@@ -430,6 +430,9 @@ def test_agents_learn_from_every_attempt() -> None:
 def test_only_agents_can_be_hooked_as_agents() -> None:
     with pytest.raises(InvalidRequest, match="is no agent"):
         client_with().hook_agent(object())  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(InvalidRequest, match="Says is no agent, but the class of one") as failed:
+        client_with().hook_agent(Says)  # type: ignore[arg-type]  # wrong on purpose
+    assert failed.value.hint == "Call it: hook_agent(Says(...))."
 
 
 def test_what_an_agent_says_costs_no_answer_whatever_it_is(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from oblix.agents import AgentReport, BaseAgent, ConnectivityAgent, ResourceMoni
 from oblix.agents.probes.engine import look
 from oblix.agents.probes.engine_facts import Engine, EngineModel, LoadedModel, State
 from oblix.client.standing import Around, row, standing
-from oblix.client.status import gather
+from oblix.client.status import _way, gather
 from oblix.decision.facts import Health, ModelFacts, Pace
 from oblix.models.memory import Room, need
 from oblix.storage.decisions import DecisionLog
@@ -346,6 +347,61 @@ def test_the_small_model_is_weighed(weights: Path) -> None:
     found = status_of(asyncio.run(hook()))
     assert found["embedded"]["weights"][0]["bytes"] == weights.stat().st_size
     assert (found["models"][0]["can_answer"], found["models"][0]["fit"]) == (True, "fits")
+
+
+@pytest.mark.parametrize(
+    ("seen", "window"),
+    [
+        (engine(), 8192),
+        (engine(loaded=(LoadedModel("phi:latest", window=4096),)), 4096),
+        (engine("hung", models=()), None),
+    ],
+)
+def test_the_window_that_the_engine_tells(seen: Engine, window: int | None) -> None:
+    """The one that is loaded, else what the model can take."""
+    if seen.models:
+        seen = replace(seen, models=(replace(PHI, window=8192),))
+    assert row(ModelFacts(OLLAMA), None, 1, Around([seen], None, ()))["window"] == window
+    own = replace(OLLAMA, window=2048)
+    assert row(ModelFacts(own), None, 1, Around([seen], None, ()))["window"] == 2048
+
+
+def test_the_window_that_the_weights_tell() -> None:
+    weights = [{"name": "smollm2", "window": 8192}]
+    around = Around(None, {"engine": True, "missing": {}, "weights": weights}, ())
+    assert row(ModelFacts(EMBEDDED), None, 1, around)["window"] == 8192
+
+
+def test_a_name_that_cannot_be_looked_up_is_a_failure() -> None:
+    """At once, where one failure is no evidence that the network is down."""
+    seen = {"state": "unknown", "trouble": "its name cannot be looked up", "latency_ms": None}
+    assert _way(seen, {"state": "unknown"}, is_asked=True)["state"] == "failing"
+    assert _way({**seen, "trouble": "no answer"}, {"state": "unknown"}, is_asked=True)["state"] == "unknown"
+
+
+def test_who_cannot_answer_has_no_rank(free_port: int) -> None:
+    """The decision counted on the first one; the look around found nobody there."""
+
+    async def main() -> dict[str, Any]:
+        async with client_with(cloud("yes", name="openai:gpt")) as client:
+            await client.hook_model("ollama", "phi", endpoint=f"http://127.0.0.1:{free_port}")
+            return await gather(client._hall, within=30.0)
+
+    ranks = {model["id"]: (model["can_answer"], model["rank"]) for model in asyncio.run(main())["models"]}
+    assert ranks["ollama:phi"] == (False, None)
+    assert ranks["openai:gpt"][1] == 1
+
+
+def test_a_price_that_the_catalogue_had_by_then() -> None:
+    async def main() -> dict[str, Any]:
+        async with OblixClient(store=":memory:") as client:
+            await client.hook_model("openai", "gpt-4o-mini")
+            await asyncio.to_thread(client._hall.prices.wait, 30.0)
+            return await gather(client._hall, within=30.0)
+
+    (told,) = asyncio.run(main())["models"]
+    assert told["usd_per_mtok"] == [0.15, 0.6]
+    assert told["window"]
 
 
 def test_the_price_of_a_model() -> None:

@@ -63,7 +63,8 @@ def test_what_an_earlier_version_did_not_write_down_changes_nothing(facts: Facts
         del report["sparing"]
     earlier = one._replace(facts=msgspec.json.encode(written))
     assert recall(earlier) == recall(one)
-    assert check([Case(*recall(earlier), one.record)]).same == 1
+    found = check([Case(*recall(earlier), one.record)])
+    assert found.same + found.skipped.total() == 1  # skipped: a rule listens for words that nobody listened for then
 
 
 @pytest.mark.parametrize(

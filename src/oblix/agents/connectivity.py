@@ -24,6 +24,7 @@ from oblix.agents.network.verdict import (
 )
 from oblix.agents.network.way import Way
 from oblix.agents.survey import Survey
+from oblix.agents.thresholds import in_quotes
 from oblix.errors import ConfigurationError
 from oblix.types.attempt import Attempt
 from oblix.types.report import AgentReport
@@ -76,9 +77,12 @@ class ConnectivityAgent(BaseAgent):
         }
         for key, value in given.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise ConfigurationError(
-                    f"{key}={value!r} is no positive number.", hint="Leave it out for the default."
-                )
+                but, instead = in_quotes(key, value)
+                hint = instead or "Leave it out for the default."
+                raise ConfigurationError(f"{key}={value!r} is no positive number{but}.", hint=hint)
+        if packet_loss_threshold > 100:
+            told = f"packet_loss_threshold={packet_loss_threshold!r} can never be passed: it is in percent."
+            raise ConfigurationError(told, hint="Give percent, above 0 and up to 100.")
         if metered is not None and not isinstance(metered, bool):
             raise ConfigurationError(f"metered={metered!r} is neither True, False nor None.", hint="Leave it out.")
         self.latency_threshold = float(latency_threshold)
@@ -129,7 +133,8 @@ class ConnectivityAgent(BaseAgent):
         survey, now = self._survey, time.monotonic()
         endpoints = survey.endpoints()
         if not endpoints:
-            return AgentReport(state="unknown", reason="no cloud endpoint is hooked, so none is measured")
+            told = "no cloud model with a key is hooked, so no way to one is measured"
+            return AgentReport(state="unknown", reason=told)
         if not survey.watch.is_running and now - self._route_at > ROUTE_EVERY:
             self._route_at = now
             survey.network_may_have_changed()

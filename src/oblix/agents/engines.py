@@ -36,6 +36,9 @@ ROOM_HOLDS = 60.0  # seconds for which a reading of the free memory is believed
 PROOF_HOLDS = 600.0
 # Seconds between the probes of an engine that hung: ten minutes in all, and then it is left to the next prompt.
 PAUSES = (2.0, 4.0, 8.0, 16.0, 32.0, *(60.0,) * 9)
+# Seconds for which an engine that hangs is passed by, unless it gives a token before: longer than two of its probes are apart, so that no
+# prompt has to be the probe while somebody watches.
+REST = 80.0
 RARELY = 86400.0  # seconds between readings of the free memory that nobody asked for
 FAREWELL = 1.0  # seconds
 
@@ -239,7 +242,9 @@ class EngineSense:
         try:
             engine = await self._look(known)
             if engine.state == "hung":
-                if not self._ours(known):  # else real traffic will tell
+                # One that answers a request of ours at this moment is alive, whatever it says; but where real traffic waited in vain
+                # before, each further prompt would wait as well.
+                if known.suspect is not None or not self._ours(known):
                     self._found_hung(known, WHOLE, FailureKind.TIMEOUT_CONNECT, engine.reason)
             elif engine.state == "ready" and self._wants_proof(known):
                 await self._prove(known, engine)
@@ -338,8 +343,7 @@ class EngineSense:
                 await asyncio.sleep(pause)
                 if known.suspect is None or known not in self._known.values():
                     return
-                if not self._ours(known):  # else real traffic will tell
-                    await self._visit(known)
+                await self._visit(known)
         finally:
             known.is_watched = False
 

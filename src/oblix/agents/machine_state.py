@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal, NamedTuple
 
 from oblix.agents.hysteresis import BELOW, Band, Gate, step
-from oblix.agents.probes.machine import Machine
+from oblix.agents.probes.machine import FIRST_WINDOW, RECORDED, Machine
 from oblix.agents.thresholds import Thresholds
 from oblix.types.report import AgentReport
 
@@ -75,13 +75,15 @@ class MachineState:
             gate = self._gates[key] = step(self._gates.get(key, BELOW), signal.value, at, signal.band)
             if gate.is_over:
                 over[signal.level].append(signal.told())
-        return _report(machine, over, stale=stale)
+        report = _report(machine, over, self._thresholds, stale=stale)
+        is_recorded = machine.source.startswith(RECORDED)  # a variable that was forgotten must not pass for the machine
+        return replace(report, reason=f"{report.reason} ({machine.source})") if is_recorded else report
 
 
 def signals(machine: Machine, thresholds: Thresholds) -> Iterator[Signal]:
     """Everything that a reading is judged by."""
     limits, group = thresholds.percent, _group(machine)
-    cpu = machine.cpu_percent if machine.settled or _is_witnessed(machine) else None
+    cpu = machine.cpu_percent if _is_believed(machine) else None
     cores = f"CPU of {group} {{:.0f}} % of {machine.cores:g} cores" if machine.cpu_limit_cores else "CPU {:.0f} %"
     yield from _pair("cpu", cpu, cores, limits["cpu_threshold"], limits["critical_cpu"])
     size = machine.memory_limit_bytes
@@ -120,8 +122,10 @@ def _load(machine: Machine, thresholds: Thresholds) -> Signal:
     )
 
 
-def _is_witnessed(machine: Machine) -> bool:
-    """Whether a first reading, over 60 ms only, is borne out by what the kernel saw over seconds."""
+def _is_believed(machine: Machine) -> bool:
+    """Whether the load counts: a first reading, over 60 ms only, must be borne out by what the kernel saw over seconds."""
+    if machine.settled:
+        return True
     if machine.pressure_cpu_percent is not None:
         return machine.pressure_cpu_percent >= 20.0
     return machine.load_1min is not None and machine.load_1min >= 0.8 * machine.cores
@@ -149,7 +153,7 @@ def _size(size: int) -> str:
     return f"{size / 2**30:.3g} GB" if size >= 2**30 else f"{size / 2**20:.0f} MB"
 
 
-def _report(machine: Machine, over: dict[Level, list[str]], *, stale: bool) -> AgentReport:
+def _report(machine: Machine, over: dict[Level, list[str]], thresholds: Thresholds, *, stale: bool) -> AgentReport:
     metrics = metrics_of(machine)
     if machine.cpu_percent is None and machine.memory_percent is None:
         told = "neither processor nor memory can be read"
@@ -159,17 +163,24 @@ def _report(machine: Machine, over: dict[Level, list[str]], *, stale: bool) -> A
     if constrained := over["constrained"]:
         told = ", ".join(constrained)
         return AgentReport(state="constrained", lean="cloud", reason=told, metrics=metrics, stale=stale)
-    return AgentReport(state="available", reason=_words(machine), metrics=metrics, stale=stale)
+    return AgentReport(state="available", reason=_words(machine, thresholds), metrics=metrics, stale=stale)
 
 
-def _words(machine: Machine) -> str:
-    told = ["CPU unknown" if machine.cpu_percent is None else f"CPU {machine.cpu_percent:.0f} %"]
+def _words(machine: Machine, thresholds: Thresholds) -> str:
+    cpu, limits = machine.cpu_percent, thresholds.percent
+    told = ["CPU unknown" if cpu is None else f"CPU {cpu:.0f} %"]
+    # Where nothing speaks against the machine, a load at its limit is one that did not count.
+    is_doubted = cpu is not None and cpu >= min(limits["cpu_threshold"], limits["critical_cpu"])
+    if is_doubted:
+        told.append(f"not borne out by {'the load' if machine.pressure_cpu_percent is None else 'pressure'}")
     if machine.memory_percent is not None:
         told.append(f"memory {machine.memory_percent:.0f} %")
     if machine.gpus_stale:
         told.append("GPU does not answer")
-    is_idle = machine.cpu_percent is not None and machine.cpu_percent < 30.0
-    return f"machine {'idle' if is_idle else 'free'} ({', '.join(told)})"
+    how = "idle" if cpu is not None and cpu < 30.0 else "free"
+    if is_doubted:
+        how = f"free as far as a first glance of {1e3 * FIRST_WINDOW:.0f} ms tells"
+    return f"machine {how} ({', '.join(told)})"
 
 
 def metrics_of(machine: Machine) -> dict[str, Any]:

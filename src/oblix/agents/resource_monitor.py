@@ -28,12 +28,12 @@ class ResourceMonitor(BaseAgent):
             pressure figures. One at or above its default critical twin lifts the twin half-way to 100.
 
     Raises:
-        ConfigurationError: A key is unknown (the nearest is named), or a value is no number in range.
+        ConfigurationError: They are no mapping, a key is unknown (the nearest is named), or a value is no number in range.
     """
 
     def __init__(self, name: str = "resource_monitor", custom_thresholds: Mapping[str, float] | None = None) -> None:
         super().__init__(name)
-        self.thresholds = Thresholds.read(custom_thresholds or {})
+        self.thresholds = Thresholds.read({} if custom_thresholds is None else custom_thresholds)
         self._seat = _Seat(self.thresholds)
 
     def attach(self, surroundings: Surroundings) -> None:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+from oblix.errors import OblixError
+
 T = TypeVar("T")
 _log = logging.getLogger("oblix.agents")
 
@@ -43,7 +45,7 @@ class Sensor(Generic[T]):
 
     Attributes:
         latest: The last reading that went well.
-        failure: Why the latest one did not; empty when it did.
+        failure: Why the latest one did not, and what to do where that is known; empty when it did.
     """
 
     def __init__(self, name: str, read: Callable[[], T], interval: float | Callable[[], float]) -> None:
@@ -139,7 +141,7 @@ class Sensor(Generic[T]):
     def _failed(self, error: Exception) -> None:
         if not self.failure:  # told once, not at every reading
             _log.warning("the sensor %r failed, its last reading is kept: %s", self._name, error, exc_info=error)
-        self.failure = str(error) or type(error).__name__
+        self.failure = _told(error)
 
     @property
     def interval(self) -> float:
@@ -159,6 +161,13 @@ def _run(sensor: Sensor[T]) -> None:
         sensor.take()
         if not sensor._stopping:
             sensor._wake.wait(sensor.interval)
+
+
+def _told(error: Exception) -> str:
+    """On one line, as it stands in a report's reason."""
+    if isinstance(error, OblixError):
+        return " ".join(filter(None, (error.message, error.hint))).removesuffix(".")
+    return str(error) or type(error).__name__
 
 
 def _tell(news: asyncio.Future[None]) -> None:

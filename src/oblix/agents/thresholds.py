@@ -38,8 +38,11 @@ class Thresholds:
         """The defaults with what a user wishes. A threshold at or above its critical twin lifts the twin half-way to 100.
 
         Raises:
-            ConfigurationError: A key is unknown (the nearest is named), or a value is no number in its range.
+            ConfigurationError: It is no mapping, a key is unknown (the nearest is named), or a value is no number in its range.
         """
+        if not isinstance(given, Mapping):
+            hint = 'Give e.g. {"cpu_threshold": 70}.'
+            raise ConfigurationError(f"custom_thresholds={given!r} is no mapping of names to numbers.", hint=hint)
         for key, value in given.items():
             _check(key, value)
         percent = DEFAULTS | {key: float(value) for key, value in given.items() if key in DEFAULTS}
@@ -54,12 +57,24 @@ class Thresholds:
         return cls(percent, float(given[LOAD]) if LOAD in given else None)
 
 
+def in_quotes(key: str, value: object) -> tuple[str, str]:
+    """What an error has to add about a text where a number belongs: to what happened, and as the hint. Empty for anything else."""
+    if not isinstance(value, str):
+        return "", ""
+    try:
+        float(value)
+    except ValueError:
+        return ", but a text", ""
+    return ", but a text", f"Write it without quotes: {key}={value.strip()}."
+
+
 def _check(key: str, value: object) -> None:
     known = (*DEFAULTS, LOAD)
     if key not in known:
-        hint = known_hint(key, known, closeness=0.4)
+        hint = known_hint(str(key), known, closeness=0.4)
         raise ConfigurationError(f"{key!r} is no threshold of ResourceMonitor.", hint=hint)
     most = 1e6 if key == LOAD else 100.0
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
         hint = "Give a number above 0." if key == LOAD else "Give percent, above 0 and up to 100."
-        raise ConfigurationError(f"{key}={value!r} is no number in its range.", hint=hint)
+        but, instead = in_quotes(key, value)
+        raise ConfigurationError(f"{key}={value!r} is no number in its range{but}.", hint=instead or hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from oblix.client.selection import size
 from oblix.decision.layout import Part, Table
 from oblix.decision.money import usd
 
@@ -36,7 +37,8 @@ def _verdict(models: Sequence[Plain]) -> str:
         return f"{only['id']} {'can' if can else 'may be able to' if perhaps else 'cannot'} answer: {only['why']}."
     if not can and not perhaps:
         return f"None of the {len(models)} models can answer at this moment."
-    first = min((model for model in models if model["rank"] is not None), key=lambda model: model["rank"], default=None)
+    ranked = [model for model in [*can, *perhaps] if model["rank"] is not None]
+    first = min(ranked, key=lambda model: model["rank"], default=None)
     told = f"{len(can)} of {len(models)} models can answer" + (f", {len(perhaps)} more may." if perhaps else ".")
     return told if first is None else f"{told} A plain prompt goes to {first['id']} first."
 
@@ -60,8 +62,10 @@ def _senses(status: Plain) -> Iterator[Row]:
 def _sense(name: str, report: Plain | None, details: Any) -> Row:
     if report is None:
         return name, "", "not watched"
-    told = [report["reason"], *details(report["metrics"])]
-    is_old = report["stale"] and report["state"] != "unknown"
+    is_known = report["state"] != "unknown"
+    metrics = report["metrics"] if is_known else {**report["metrics"], "age_seconds": None}  # nothing has no age
+    told = [report["reason"], *details(metrics)]
+    is_old = report["stale"] and is_known
     return name, report["state"] + (" (old)" if is_old else ""), "; ".join(filter(None, told))
 
 
@@ -252,11 +256,3 @@ def _budget(budget: Plain) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def size(count: float) -> str:
-    """Bytes in the unit that reads best, of powers of ten."""
-    for unit, power in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= power:
-            return f"{count / power:.1f} {unit}" if count < 100 * power else f"{count / power:.0f} {unit}"
-    return f"{count:.0f} bytes"

@@ -192,6 +192,9 @@ class OblixClient:
 
     def hook_agent(self, agent: BaseAgent) -> bool:
         """Ask this agent before every prompt. Works outside of an event loop; an agent of the same name is replaced."""
+        if isinstance(agent, type) and issubclass(agent, BaseAgent):
+            called = f"hook_agent({agent.__name__}(...))"
+            raise InvalidRequest(f"{agent.__name__} is no agent, but the class of one.", hint=f"Call it: {called}.")
         if not isinstance(agent, BaseAgent):
             raise InvalidRequest(f"{agent!r} is no agent.", hint="Derive it from oblix.agents.BaseAgent.")
         if not isinstance(getattr(agent, "name", None), str):

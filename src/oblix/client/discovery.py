@@ -87,6 +87,9 @@ class Discovered:
     agents: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
     def lines(self) -> list[str]:
         """The same in words, a line each."""
         found = [f"hooked already: {', '.join(self.before)}"] if self.before else []
@@ -96,6 +99,8 @@ class Discovered:
         found += [_key_line(key) for key in self.keys]
         if not found:
             found.append(_NOTHING)
+        if self.engines and not any(engine.state in _TOLD for engine in self.engines):
+            found.append(f"looked for an engine at {', '.join(map(_looked_at, self.engines))}: none is there")
         return found
 
 
@@ -204,6 +209,10 @@ def _hook_agents(client: OblixClient) -> tuple[str, ...]:
     for agent in new:
         client.hook_agent(agent)
     return tuple(agent.name for agent in new)
+
+
+def _looked_at(engine: Engine) -> str:
+    return f"{engine.address} ({engine.provider})"
 
 
 def _engine_line(engine: Engine) -> str:

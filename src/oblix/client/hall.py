@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from oblix.agents.engines import EngineSense
+from oblix.agents.engines import REST, EngineSense
 from oblix.agents.gather import Panel
 from oblix.client import figures, refusals
 from oblix.client.continuity import Continuity, Mark
@@ -88,7 +88,7 @@ class Hall:
         self.hands.price_of = self._price_of
         self.engines = EngineSense(
             busy=lambda model_id: self.hands.busy.get(model_id, 0),
-            on_hung=lambda spec, kind, why: self.hands.health.failed(spec, kind, why, loop_time()),
+            on_hung=lambda spec, kind, why: self.hands.health.failed(spec, kind, why, loop_time(), REST),
             on_well=lambda spec: self.hands.health.succeeded(spec, loop_time()),
         )
 

@@ -61,7 +61,7 @@ class Pick:
     def words(self) -> str:
         """What is known of it; may be nothing."""
         told = [
-            "" if self.size is None else f"{self.size / 1e9:.1f} GB",
+            "" if self.size is None else size(self.size),
             self._loaded if self.is_loaded else "",
             "" if self.is_loaded or self.fit is None else _FITS[self.fit],
         ]
@@ -110,6 +110,14 @@ def consider(engine: Engine, model: EngineModel, room: Room | None) -> tuple[Pic
     return pick, _unfit(engine, model, pick, here)
 
 
+def size(count: float) -> str:
+    """Bytes in the unit that reads best, of powers of ten; the same words wherever a size is told."""
+    for unit, power, coarse in (("GB", 1e9, 100), ("MB", 1e6, 10), ("kB", 1e3, 10)):
+        if count >= power:
+            return f"{count / power:.{0 if count >= coarse * power else 1}f} {unit}"
+    return f"{count:.0f} bytes"
+
+
 def _pick(engine: Engine, model: EngineModel, room: Room | None) -> Pick:
     endpoint = engine.address + _PATHS.get(engine.provider, "/v1")
     if model.forwarded_to:
@@ -143,7 +151,7 @@ def _unfit(engine: Engine, model: EngineModel, pick: Pick, room: Room | None) ->
     if pick.fit == "no" and room is not None:
         needed, free = _need(model), (room.ram or 0) + (room.vram or 0)
         assert needed is not None
-        return f"it takes {needed.total / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
+        return f"it takes {size(needed.total)}, and {size(free)} are free"
     return ""
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from oblix.agents.probes.engine_facts import Engine, root_of
+from oblix.agents.probes.engine_facts import ENGINES, Engine, root_of
 from oblix.client.selection import consider
 from oblix.decision.facts import HEALTHY, Fit, Health, ModelFacts
 from oblix.models.memory import Need, Room, fit
@@ -62,7 +62,7 @@ def row(facts: ModelFacts, candidate: Candidate | None, rank: int | None, around
         "why": why,
         "rank": rank,
         "key": spec.key,
-        "window": spec.window,
+        "window": spec.window or _window(spec, engine, around.embedded),
         "usd_per_mtok": None if spec.price is None else [spec.price.input_per_mtok, spec.price.output_per_mtok],
         "loaded": _is_loaded(spec, engine) if facts.loaded is None else facts.loaded,
         "fit": facts.fit or _fit(facts, engine, around),
@@ -90,6 +90,15 @@ def engine_of(spec: ModelSpec, engines: Sequence[Engine] | None) -> Engine | Non
         return None
     here = (spec.provider, root_of(spec.endpoint))
     return next((engine for engine in engines or () if (engine.provider, engine.address) == here), None)
+
+
+def servers_of(specs: Iterable[ModelSpec]) -> dict[tuple[str, str], set[str]]:
+    """The servers that models at home run on, by provider and address, and the names of those models."""
+    servers: dict[tuple[str, str], set[str]] = {}
+    for spec in specs:
+        if spec.is_edge and spec.endpoint and spec.provider in ENGINES:
+            servers.setdefault((spec.provider, root_of(spec.endpoint)), set()).add(spec.name)
+    return servers
 
 
 def address_of(endpoint: str) -> str:
@@ -147,6 +156,17 @@ def _fit(facts: ModelFacts, engine: Engine | None, around: Around) -> Fit | None
     if needed is None or room is None:
         return None
     return fit(needed, Room(room.ram), loaded=bool(facts.loaded))  # the embedded engine computes on the processor
+
+
+def _window(spec: ModelSpec, engine: Engine | None, embedded: Plain | None) -> int | None:
+    """The window that is loaded, else the one that the weights were trained for; `None` where nobody tells."""
+    if spec.provider == "embedded":
+        weights = () if embedded is None else embedded["weights"]
+        return next((each["window"] for each in weights if each["name"] == spec.name), None)
+    if engine is None:
+        return None
+    loaded, model = engine.loaded_model(spec.name), engine.model(spec.name)
+    return (loaded and loaded.window) or (model and model.window) or None
 
 
 def _is_loaded(spec: ModelSpec, engine: Engine | None) -> bool | None:

@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 
 from oblix._version import __version__
 from oblix.agents.base import BaseAgent
+from oblix.agents.network.verdict import words_of
 from oblix.agents.probes.engine import ENGINES, LOOK, look
 from oblix.agents.probes.engine_facts import Engine, root_of
 from oblix.agents.unheld import run_unheld
 from oblix.client import holdings
 from oblix.client.discovery import free_memory, usual_address
 from oblix.client.hall import Hall, Thought, loop_time
-from oblix.client.standing import Around, address_of, row
+from oblix.client.standing import Around, address_of, row, servers_of
 from oblix.decision.facts import ModelFacts
 from oblix.settings import Settings
 from oblix.types.messages import Message
@@ -51,6 +52,7 @@ async def gather(hall: Hall, *, settings: Settings | None = None, within: float 
     """
     ends = loop_time() + within
     data = holdings.data_path(hall.recorder)
+    hall.prices.kick()  # not waited for: told where it is known by the end
     looked, engines, room, weights, spent, size = await asyncio.gather(
         _look(hall, ends),
         _by(ends, _engines, hall, ends),
@@ -145,10 +147,14 @@ def _models(hall: Hall, thought: Thought | None, around: Around) -> list[Plain]:
     if thought is None:
         return [row(ModelFacts(spec), None, None, around) for spec in hall.specs().values()]
     candidates = {candidate.model_id: candidate for candidate in thought.decision.candidates}
-    ranks = {model_id: rank for rank, model_id in enumerate(thought.decision.plan, 1)}
-    return [
-        row(facts, candidates.get(facts.spec.id), ranks.get(facts.spec.id), around) for facts in thought.facts.models
-    ]
+    learned = hall.specs()  # the catalogue may have been read since the decision
+    known = [replace(facts, spec=learned.get(facts.spec.id, facts.spec)) for facts in thought.facts.models]
+    rows = {facts.spec.id: row(facts, candidates.get(facts.spec.id), None, around) for facts in known}
+    # The look around may know more than the decision did: who cannot answer has no place in the order.
+    able = [model_id for model_id in thought.decision.plan if rows[model_id]["can_answer"] is not False]
+    for rank, model_id in enumerate(able, 1):
+        rows[model_id]["rank"] = rank
+    return list(rows.values())
 
 
 def _cloud(hall: Hall, network: Plain | None) -> list[Plain]:
@@ -175,6 +181,8 @@ def _way(seen: Mapping[str, Any] | None, network: Plain | None, *, is_asked: boo
     trouble, latency = seen["trouble"], seen["latency_ms"]
     if seen["state"] == "down" or (network is not None and network["state"] == "disconnected"):
         return {"state": "failing", "reason": trouble or "the network is down", "figures": dict(seen)}
+    if seen["state"] != "up" and trouble == words_of("lookup"):  # nothing can be reached by a name that nobody knows
+        return {"state": "failing", "reason": trouble, "figures": dict(seen)}
     if seen["state"] != "up":
         return {"state": "unknown", "reason": trouble or "no answer from there yet", "figures": dict(seen)}
     return {"state": "reached", "reason": "" if latency is None else f"{latency:.0f} ms", "figures": dict(seen)}
@@ -183,10 +191,7 @@ def _way(seen: Mapping[str, Any] | None, network: Plain | None, *, is_asked: boo
 async def _engines(hall: Hall, ends: float) -> list[Engine]:
     """The servers of the hooked models, and those at the usual ports of this machine that are what they should be."""
     await hall.transport.prepare()
-    hooked: dict[tuple[str, str], set[str]] = {}
-    for spec in hall.specs().values():
-        if spec.is_edge and spec.endpoint and spec.provider in ENGINES:
-            hooked.setdefault((spec.provider, root_of(spec.endpoint)), set()).add(spec.name)
+    hooked = servers_of(hall.specs().values())
     around = {(name, root_of(usual_address(name))) for name in ENGINES} - hooked.keys()
     # A look that is cut off tells nothing; one that has run its time tells that somebody hangs.
     limit = round(min(LOOK, max(0.1, ends - loop_time() - AGAIN)), 1)

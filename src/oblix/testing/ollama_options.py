@@ -57,7 +57,11 @@ class OllamaOptions:
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Self:
         """Read the command line."""
-        parser = argparse.ArgumentParser(prog="python -m oblix.testing.ollama_server")
+        parser = argparse.ArgumentParser(
+            prog="python -m oblix.testing.ollama_server",
+            description="Speak Ollama's protocol in front of a real llama.cpp model. Prints `ready URL` once it can answer, and runs "
+            "until its standard input ends: in the background give it one that stays open, e.g. `sleep 900 | python -m ...`.",
+        )
         parser.add_argument("--weights", type=Path, required=True, help="a GGUF file")
         parser.add_argument("--model", dest="models", action="append", help="a name that counts as pulled; repeatable")
         parser.add_argument("--host", default="127.0.0.1")
@@ -68,6 +72,10 @@ class OllamaOptions:
         parser.add_argument("--max-answer", type=int, help="tokens of an answer at most")
         parser.add_argument("--die-after-tokens", type=int, help="SIGKILL this process after so many tokens")
         parser.add_argument("--load-seconds", type=float, default=0.0, help="how long a model is brought into memory")
-        parser.add_argument("--cuts-prompts", action="store_true", help="whatever a request says, as old servers do")
+        parser.add_argument(
+            "--cuts-prompts",
+            action="store_true",
+            help="leave out the oldest turns of a prompt that does not fit, whatever `truncate` says, as old servers do",
+        )
         given = vars(parser.parse_args(arguments))
         return cls(**{**given, "models": tuple(given["models"] or ("llama2",))})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -116,6 +117,40 @@ def test_our_own_inference_is_taken_out(tmp_path: Path) -> None:
     assert machine.memory_percent == pytest.approx(100 * (2048 - 300) / 8192)
     assert machine.memory_available_bytes == 6 * 2**30
     assert box.probe.own == {7, 8}
+
+
+@pytest.mark.parametrize("is_inference", [False, True], ids=["beside it", "our own inference"])
+def test_a_first_reading_does_not_count_this_very_process(tmp_path: Path, *, is_inference: bool) -> None:
+    """A command that has just begun keeps one of two cores busy with its imports; later it counts, unless it infers."""
+    me = os.getpid()
+    box = Box(tmp_path, HOST, *([me] if is_inference else []))
+
+    def wait(seconds: float) -> None:
+        box.spend(me, 0.5 + seconds)
+        box.run(seconds, busy=1.0)
+
+    box.probe._wait = wait
+    box.spend(me, 0.5)
+    machine = box.probe.read()
+    assert not machine.settled
+    assert machine.cpu_percent == pytest.approx(0.0)
+    box.spend(me, 0.56 + 1.94)
+    box.run(1.94, busy=1.0)
+    machine = box.probe.read()
+    assert machine.settled
+    assert machine.cpu_percent == pytest.approx(0.0 if is_inference else 50.0)
+
+
+def test_of_a_container_the_first_reading_leaves_this_process_out_too(tmp_path: Path) -> None:
+    box = Box(tmp_path, V2_DOCKER)
+
+    def wait(seconds: float) -> None:
+        box.spend(os.getpid(), 0.5 + seconds / 2)
+        box.run(seconds, use(V2_DOCKER, 5.0 + seconds / 2), busy=0.5)
+
+    box.probe._wait = wait
+    box.spend(os.getpid(), 0.5)
+    assert box.probe.read().cpu_percent == pytest.approx(0.0)
 
 
 def test_edge_servers_are_ours_where_one_is_hooked(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +14,15 @@ from oblix.agents.probes import cgroup, cpu, memory, pressure, processes
 from oblix.agents.probes.gpu import Gpu
 from oblix.agents.probes.system import HERE, System
 from oblix.agents.probes.window import SETTLED, Counters, free_cores, seconds_between, stalled, throttled
-from oblix.errors import ConfigurationError
+from oblix.errors import ConfigurationError, known_hint
 
 # Seconds that a reading covers. The first is short enough for a prompt to wait for it, and 12 clock ticks on two cores; of the others, half
 # of a second is noise, and after 3 s a busy machine must be known as one.
 FIRST_WINDOW, WINDOW = 0.06, 2.0
 FORGOTTEN = 10.0  # seconds without a reading, after which a mean over all that time says nothing about now
 SLOW = 10.0  # seconds between two looks at what seldom changes: limits, and which cores we may use
+RECORDED = "recorded: "  # what the source of a recorded reading begins with, before the name of its file
+REQUIRED = "It must be a JSON object with cpu_percent (0 to 100, or null) and cores."
 SERVERS_EVERY = 30.0  # seconds between two searches for edge servers, which look at every process
 
 
@@ -31,7 +33,7 @@ class Machine:
     Where control groups (a container) limit this process, it is the tightest limit that counts.
 
     Attributes:
-        cpu_percent: What everybody else takes: our own inference is taken out.
+        cpu_percent: What everybody else takes: our own inference is taken out; of a first reading, this process as well.
         cores: Cores that we may use, possibly a fraction of one.
         own_percent: Load of our own inference.
         settled: Measured over long enough to be believed without a second witness.
@@ -195,7 +197,14 @@ class MachineProbe:
             tuple(group.read(system) for group in groups.cpu),
             pressure.read(system, groups.pressure_cpu or "/proc/pressure/cpu"),
             pressure.read(system, groups.pressure_memory or "/proc/pressure/memory"),
+            self._ourselves(),
         )
+
+    def _ourselves(self) -> float:
+        """Processor time of this process; none where it counts as our own inference already."""
+        number = os.getpid()
+        found = None if number in self.own else processes.read(self._system, number)
+        return found.cpu_seconds if found is not None else 0.0
 
     def _step(self, now: Counters) -> Counters:
         """Keep these counters, and give those of a window ago; what is older is forgotten."""
@@ -261,6 +270,23 @@ def read_recorded(path: Path) -> Machine:
     try:
         found = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         found.pop("recorded", None)
-        return msgspec.convert({**found, "source": f"recorded: {path.name}"}, Machine)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ConfigurationError(f"OBLIX_READINGS={str(path)!r} is no recorded reading: {error}") from error
+        machine = msgspec.convert({**found, "source": f"{RECORDED}{path.name}"}, Machine)
+        wrong, hint = _wrong_in(found)
+        if not wrong:
+            return machine
+    except OSError as error:
+        wrong, hint = error.strerror or type(error).__name__, REQUIRED
+    except msgspec.MsgspecError as error:
+        wrong, hint = str(error), REQUIRED
+    raise ConfigurationError(f"OBLIX_READINGS={str(path)!r} is no recorded reading: {wrong}.", hint=hint)
+
+
+def _wrong_in(found: Mapping[str, Any]) -> tuple[str, str]:
+    """What cannot be, though it is of the right kind, and what to do about it; empty where all is well."""
+    known = [each.name for each in fields(Machine) if each.name != "source"]
+    for name, value in found.items():
+        if name not in known:
+            return f"{name!r} is none of its fields", known_hint(name, known)
+        if name.endswith("_percent") and value is not None and not 0 <= value <= 100:
+            return f"{name}={value} is no percentage from 0 to 100", REQUIRED
+    return ("", "") if found["cores"] > 0 else (f"cores={found['cores']} is not above 0", REQUIRED)

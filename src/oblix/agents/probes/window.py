@@ -22,6 +22,7 @@ class Counters:
         own_inside: Of that, what was taken inside of our control group.
         own_here: Of that, what was surely taken on our processors: by processes that may run on no others.
         groups: One entry for each control group that is limited, the innermost first.
+        ourselves: Processor time of this very process, unless it is our own inference.
     """
 
     at: float
@@ -32,6 +33,7 @@ class Counters:
     groups: tuple[CpuUse | None, ...]
     pressure_cpu: Pressure | None
     pressure_memory: Pressure | None
+    ourselves: float = 0.0
 
 
 def seconds_between(before: Counters, now: Counters) -> float:
@@ -47,13 +49,14 @@ def free_cores(before: Counters, now: Counters, *, cores: int, limits: Sequence[
         limits: Of each control group, in cores.
     """
     found: list[float] = []
+    ourselves = _ourselves(before, now)
     if before.cpu is not None and now.cpu is not None and (total := now.cpu.total - before.cpu.total) > 0:
         elsewhere = now.cpu.elsewhere - before.cpu.elsewhere
-        others = now.cpu.busy - before.cpu.busy - _own_here(before, now, elsewhere)
+        others = now.cpu.busy - before.cpu.busy - _own_here(before, now, elsewhere) - ourselves
         found.append(cores * (1.0 - max(0.0, others) / total))
     for limit, earlier, later in zip(limits, before.groups, now.groups, strict=True):
         if earlier is not None and later is not None:
-            others = later.seconds - earlier.seconds - (now.own_inside - before.own_inside)
+            others = later.seconds - earlier.seconds - (now.own_inside - before.own_inside) - ourselves
             found.append(limit - max(0.0, others) / seconds_between(before, now))
     return max(0.0, min(found)) if found else None
 
@@ -65,6 +68,14 @@ def _own_here(before: Counters, now: Counters, elsewhere: float) -> float:
     """
     here = now.own_here - before.own_here
     return here + max(0.0, now.own - before.own - here - elsewhere)
+
+
+def _ourselves(before: Counters, now: Counters) -> float:
+    """What this process took of a window that is too short to tell: a program that has just begun is busy with its imports.
+
+    Of a longer window nothing is taken out: a program that computes leaves less to a model beside it.
+    """
+    return max(0.0, now.ourselves - before.ourselves) if seconds_between(before, now) < SETTLED else 0.0
 
 
 def stalled(before: Pressure | None, now: Pressure | None, seconds: float) -> tuple[float | None, float | None]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,10 @@ from oblix.settings import load
 if TYPE_CHECKING:
     from oblix.agents.probes.engine_facts import Engine, EngineModel
     from oblix.models.memory import Room
+    from oblix.settings import Settings
+    from oblix.types.spec import ModelSpec
+
+_CAN = {True: "can answer", False: "cannot answer", None: "may answer"}
 
 Row = tuple[str, str, str]  # model, place, state
 
@@ -28,13 +33,16 @@ def command(ctx: click.Context) -> None:
 
 
 def _list() -> None:
-    rows = [_embedded_row(), *asyncio.run(_engine_rows())]
-    settings = load()
-    rows += [(str(row["id"]), str(row.get("place", "")), f"from {settings.source}") for row in settings.models]
+    rows = [_embedded_row(), *asyncio.run(_served_rows(load()))]
     click.echo(table(("model", "place", "state"), rows))
 
 
+async def _served_rows(settings: Settings) -> list[Row]:
+    return list(chain.from_iterable(await asyncio.gather(_engine_rows(), _settings_rows(settings))))
+
+
 def _embedded_row() -> Row:
+    from oblix.client.selection import size
     from oblix.models.embedded.weights import resolve
 
     try:
@@ -44,7 +52,7 @@ def _embedded_row() -> Row:
     return (
         "embedded:smollm2",
         "edge",
-        f"fetched, {weights.size / 1e6:.0f} MB, trained for {weights.window or '?'} tokens",
+        f"fetched, {size(weights.size)}, trained for {weights.window or '?'} tokens",
     )
 
 
@@ -76,6 +84,37 @@ def _model_row(engine: Engine, model: EngineModel, room: Room | None) -> Row:
     return pick.model_id, place, ", ".join(word for word in words if word)
 
 
+async def _settings_rows(settings: Settings) -> list[Row]:
+    """The models of the settings file, and whether they can answer as far as it shows without asking the cloud."""
+    from oblix.agents.probes.engine import look
+    from oblix.agents.unheld import run_unheld
+    from oblix.client import OblixClient, holdings
+    from oblix.client.standing import Around, servers_of, standing
+
+    if not settings.models:
+        return []
+    async with OblixClient(store=":memory:") as client:
+        client.settle(settings)
+        specs, transport = tuple(client.models.values()), client._hall.transport
+        await transport.prepare()
+        looks = (look(transport, *where, about=names) for where, names in servers_of(specs).items())
+        engines = await asyncio.gather(*looks)
+        embedded, _ = await run_unheld(holdings.embedded, specs)
+    around = Around(engines, embedded, [_unasked(spec) for spec in specs if not spec.is_edge])
+    found = [(spec, *standing(spec, around)) for spec in specs]
+    return [
+        (spec.id, spec.place, f"{_CAN[can_answer]}: {why.rstrip('.')}; from {settings.source}")
+        for spec, can_answer, why in found
+    ]
+
+
+def _unasked(spec: ModelSpec) -> dict[str, Any]:
+    """The way to a cloud model as `standing` wants it told, from its key alone."""
+    if spec.key == "missing":
+        return {"models": [spec.id], "state": "not_asked", "reason": "no API key was given, or only a placeholder"}
+    return {"models": [spec.id], "state": "unknown", "reason": "not asked here; `oblix status` looks at the way there"}
+
+
 @command.command("fetch")
 @click.argument("name")
 def fetch(name: str) -> None:
@@ -89,6 +128,7 @@ def fetch_weights(name: str) -> None:
     Raises:
         ConfigurationError: They cannot be had; the message says why. Nothing half-made is left behind.
     """
+    from oblix.client.selection import size
     from oblix.models.embedded.weights import fetch, resolve, size_to_fetch
 
     try:
@@ -96,10 +136,10 @@ def fetch_weights(name: str) -> None:
     except AttemptFailed:
         pass
     else:
-        note(f"{name} is here: {found.path} ({found.size / 1e6:.0f} MB)")
+        note(f"{name} is here: {found.path} ({size(found.size)})")
         return
-    size = size_to_fetch(name)
-    note(f"fetching {name}" + (f": {size / 1e6:.0f} MB" if size else ""))
+    whole = size_to_fetch(name)
+    note(f"fetching {name}" + (f": {size(whole)}" if whole else ""))
     if not sys.stderr.isatty():
         found = fetch(name)
     else:
@@ -110,6 +150,6 @@ def fetch_weights(name: str) -> None:
             BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True)
         )
         with bar:
-            task = bar.add_task(name, total=size)
-            found = fetch(name, lambda done, total: bar.update(task, completed=done, total=total or size))
+            task = bar.add_task(name, total=whole)
+            found = fetch(name, lambda done, total: bar.update(task, completed=done, total=total or whole))
     note(f"{name}: {found.path}")

@@ -58,7 +58,7 @@ async def _run(*, as_json: bool, every: float | None) -> bool:
             _show(status, as_json=as_json, anew=every is not None)
             if every is None:
                 return bool(status["ready"])
-            await asyncio.sleep(max(0.0, began + every - loop.time()))
+            await asyncio.sleep(every)  # from when it was shown: a slow look is not shown again at once
             began = loop.time()
 
 
