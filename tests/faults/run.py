@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from oblix import NoRoute
+from oblix import AllModelsFailed, NoRoute
 from oblix.testing.faults import Tempo
 
 from .cells import Ask, asks
-from .judge import Verdict, judge
+from .judge import STARVED, Verdict, judge
 from .play import PATIENT, Outcome, play
-from .pulse import pulse
+from .pulse import pulse, starved_so_far
 from .tally import Tally
 from .world import KEY, TEMPO, World, fill_for_long, world
 
@@ -164,13 +164,25 @@ async def _all_are_well(made: World) -> None:
     for number, (model_id, upstream) in enumerate(made.upstreams.items()):
         marker = f"REQ-{9_000_000 + number}"
         try:
-            reply = await made.client.execute(f"Are you well? {marker}", model_id, deadline=PATIENT)
+            answer = await _well(made, model_id, f"Are you well? {marker}")
         except NoRoute as error:
             if "asked to be left alone" in error.message or "out of credit" in error.message:
                 continue
             raise
-        if reply.response != upstream.answer_for(marker):
-            raise RuntimeError(f"after the faults {model_id} answered {reply.response!r}")
+        if answer != upstream.answer_for(marker):
+            raise RuntimeError(f"after the faults {model_id} answered {answer!r}")
+
+
+async def _well(made: World, model_id: str, prompt: str) -> str:
+    """Its answer. Where the machine let nobody run meanwhile, a time-out proves nothing, and it is asked again."""
+    for number in range(MOST_TRIES):
+        starved = starved_so_far()
+        try:
+            return (await made.client.execute(prompt, model_id, deadline=PATIENT)).response
+        except AllModelsFailed:
+            if starved_so_far() - starved <= STARVED or number == MOST_TRIES - 1:
+                raise
+    raise AssertionError("not reached")
 
 
 async def _warm_up() -> None:

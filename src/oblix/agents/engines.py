@@ -291,7 +291,7 @@ class EngineSense:
             return
         if self._ours(known) or queue(engine, 0):
             return
-        before = await run_unheld(self._read_work)
+        before = await self._work()
         proof = await prove(self._transport, engine, spec.name, limit=PROOF)
         if proof.kind is None:
             suspect, known.suspect, known.proven = known.suspect, None, time.monotonic()
@@ -309,7 +309,12 @@ class EngineSense:
             return False
         if not is_here(engine.address):
             return True
-        return not stood_still(before, await run_unheld(self._read_work), seconds=PROOF)
+        return not stood_still(before, await self._work(), seconds=PROOF)
+
+    async def _work(self) -> float | None:
+        with contextlib.suppress(TimeoutError):  # earlier readings hang
+            return await run_unheld(self._read_work)
+        return None
 
     def _clear(self, known: _Known, engine: Engine) -> None:
         """What hung is not in memory any more: the next load begins anew."""
@@ -359,6 +364,8 @@ class EngineSense:
     async def _weigh(self, spec: ModelSpec) -> None:
         try:
             needed = await run_unheld(embedded_need, spec.name, spec.window)  # its file may lie on a disk that hangs
+        except TimeoutError:
+            return  # asked again with the next request
         finally:
             self._weighing.discard(spec.id)
         if needed is not None:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 MOST = 8  # of these threads at a time: a disk that hangs must not gather them without end
+PATIENCE = 1.0  # seconds for a place; work that does not hang gives its own back within milliseconds
 
 T = TypeVar("T")
 _places = threading.Semaphore(MOST)
@@ -19,12 +20,15 @@ async def run_unheld(work: Callable[..., T], *given: object) -> T:
     """What `asyncio.to_thread` does, but the end of the program does not wait for it.
 
     Raises:
-        TimeoutError: All places are taken by work that hangs.
+        TimeoutError: All places stay taken by work that hangs.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
-    if not _places.acquire(blocking=False):
-        raise TimeoutError(f"{MOST} earlier ones hang")
+    patience = loop.time() + PATIENCE
+    while not _places.acquire(blocking=False):
+        if loop.time() >= patience:
+            raise TimeoutError(f"{MOST} earlier ones hang")
+        await asyncio.sleep(0.01)
 
     def run() -> None:
         try:
