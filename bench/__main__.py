@@ -45,7 +45,7 @@ def main() -> int:
         together = {name: workers[name].tell("at_once", CONCURRENT, REPEATS) for name in ("plain", "oblix")}
         sensed = _read("bench.senses", address, home=home)
         idle = _idle(address, home)
-        stalled = {case: seen for case in stalls.CASES if (seen := _stall(case, address, home))}
+        stalled = {case: stood for case in stalls.CASES if (stood := _stall(case, address, home))}
         failed = {case: _failover(case, address, home) for case in failover.CASES}
     found = report.Found(
         seen, together, stalled, imports.measure(), thinking.measure(), failed, hands.measure(), sensed, idle
