@@ -51,7 +51,8 @@ def test_no_request_of_the_small_matrix_is_lost_cut_spliced_or_misnamed() -> Non
         tally = asyncio.run(run(list(asks(REQUESTS, SEED)), tempo=SMALL, bombs=8))
     finally:
         gc.unfreeze()
-    assert list(report.findings(tally)) == []
+    # How late an answer was is a matter for `make faults`: no test asserts a wall-clock time.
+    assert [found for found in report.findings(tally) if not found.startswith("late: ")] == []
     assert {breach: count for breach, count in tally.breaches.items() if breach != "late"} == {}
     assert tally.is_good(on_time=False)
     assert tally.requests == REQUESTS
