@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from oblix.types.attempt import Attempt
     from oblix.types.decision import Decision
     from oblix.types.failure import Certainty
+    from oblix.types.money import Room
 
 
 class FailureKind(StrEnum):
@@ -60,6 +61,8 @@ class FailureKind(StrEnum):
     ENGINE_CRASH = "engine_crash"
     CANCELLED = "cancelled"
     POLICY = "policy"  # the egress guard refused the address
+    BUDGET = "budget"  # a budget has no room for it
+    LEDGER = "ledger"  # what it costs cannot be written down
     INTERNAL = "internal"
 
 
@@ -198,6 +201,7 @@ class AttemptFailed(OblixError):
         is_void: What it said before it failed is no beginning of an answer: it had not read the whole prompt.
         certainty: What the peer can know of the attempt, where this one differs from others of its kind.
         is_told_by_peer: The message holds words of the peer's, which may quote the prompt.
+        room: What the budget left that had no room for it.
     """
 
     code = "OBX-ATTEMPT"
@@ -221,6 +225,7 @@ class AttemptFailed(OblixError):
         self.is_void = False
         self.certainty: Certainty | None = None
         self.is_told_by_peer = False
+        self.room: Room | None = None
 
 
 def known_hint(word: str, known: Iterable[str], *, heading: str = "Known", closeness: float = 0.6) -> str:

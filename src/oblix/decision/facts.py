@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
+from oblix.types.money import OnLimit, Room
 from oblix.types.privacy import UNKNOWN, Privacy
 from oblix.types.report import AgentReport
 from oblix.types.spec import Capability, ModelSpec
@@ -33,6 +34,7 @@ class Asked:
         tags: The caller's own words for it, for the rules of a policy.
         said: Those phrases of the policy's rules that occur in it.
         listened: All phrases that were looked for; of others nothing is known.
+        least_tokens: What is left of the prompt when all of the conversation is cut that may be; `None` where nothing may.
     """
 
     prompt_tokens: int
@@ -48,6 +50,7 @@ class Asked:
     tags: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
     listened: tuple[str, ...] = ()
+    least_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class ModelFacts:
         busy: Requests of ours that it works on.
         queue: Requests of others that wait at its engine, as that tells.
         fit: Whether it has room in the memory that is free; `None` when that is not known, or means nothing.
+        budget: What the tightest budget leaves for it; `None` where it counts to none.
     """
 
     spec: ModelSpec
@@ -109,6 +113,7 @@ class ModelFacts:
     busy: int = 0
     queue: int = 0
     fit: Fit | None = None
+    budget: Room | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,14 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The whole picture at one moment; `now` is in seconds since the epoch. `before` is `None` where no conversation goes on."""
+    """The whole picture at one moment.
+
+    Attributes:
+        now: Seconds since the epoch.
+        before: `None` where no conversation goes on.
+        on_limit: What follows where a budget excludes the model that would have answered: `edge-only` (a model at home answers), `ask` (the
+            user may let it pass), `stop` (nobody answers).
+    """
 
     id: str
     now: float
@@ -137,6 +149,7 @@ class Facts:
     models: tuple[ModelFacts, ...]
     reports: Mapping[str, AgentReport] = field(default_factory=dict)
     before: Turn | None = None
+    on_limit: OnLimit = "edge-only"
 
     @property
     def network_is_down(self) -> bool:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oblix.errors import ConfigurationError
+from oblix.storage.ledger_schema import LEDGER
+from oblix.storage.session_schema import SESSIONS
 
 if TYPE_CHECKING:
     import apsw
@@ -44,6 +46,8 @@ MIGRATIONS: tuple[str, ...] = (
         body BLOB NOT NULL             -- JSON, a model's spec or an agent's report
     ) WITHOUT ROWID;
     """,
+    LEDGER,
+    SESSIONS,
 )
 
 

@@ -26,6 +26,7 @@ class Attempt:
         window: Tokens that fit, where a prompt did not.
         first_token: Seconds until the first visible token, `None` when none came.
         total: Seconds in all.
+        cut: Messages of the conversation that were left out, because they did not fit its window.
         load: Seconds that it waited for the model to be brought into memory, `None` when it did not.
     """
 
@@ -45,6 +46,7 @@ class Attempt:
     hedged: bool = False
     load: float | None = None
     cost_usd: float | None = None
+    cut: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict, ready for JSON."""

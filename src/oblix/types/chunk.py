@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from oblix.types.messages import ToolCall
+from oblix.types.messages import Thought, ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,17 @@ class End:
     """The proof of completion; a stream of chunks that ends without one was truncated.
 
     Attributes:
-        finish_reason: `stop`, `length`, `tool_calls` or `content_filter`.
+        finish_reason: `stop`, `length`, `tool_calls`, `content_filter`, or `budget`: we stopped it, because a budget had no more room.
         tool_calls: Whole, never in pieces.
         logprobs: One mapping per token (`token`, `logprob`, `top_logprobs`), if asked for.
+        thoughts: Blocks of thinking that the provider wants back with this answer.
     """
 
     finish_reason: str
     usage: Usage = Usage()
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[dict[str, Any], ...] = ()
+    thoughts: tuple[Thought, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,8 @@ TREATMENTS: dict[FailureKind, Treatment] = {
     K.ENGINE_CRASH: Treatment("its engine crashed", "model", retries_here=True, certainty="response_started"),
     K.CANCELLED: Treatment("it was stopped", "none", moves_on=False),
     K.POLICY: Treatment("it may not have this prompt", "none", certainty="not_sent", is_billable=False),
+    K.BUDGET: Treatment("a budget has no room for it", "none", certainty="not_sent", is_billable=False),
+    K.LEDGER: Treatment("what it costs cannot be written down", "none", certainty="not_sent", is_billable=False),
     K.INTERNAL: Treatment("an error of ours", "model"),
 }
 

@@ -37,11 +37,25 @@ Part = Text | Image
 
 
 @dataclass(frozen=True, slots=True)
+class Thought:
+    """A block of a model's thinking, as its provider wants it back in the same conversation; no other provider gets it.
+
+    Attributes:
+        body: The block as the provider gave it, signature and all.
+    """
+
+    provider: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn. `content` is plain text or parts; `tool_call_id` names what a `tool` message answers.
 
     Attributes:
         private: A label that travels with the message: a request that holds it never leaves the edge.
+        thoughts: What its model thought before it spoke, where the provider gave that in blocks.
+        pinned: It is kept where others are cut, because a conversation does not fit a window.
     """
 
     role: Role
@@ -49,6 +63,8 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     private: bool = False
+    thoughts: tuple[Thought, ...] = ()
+    pinned: bool = False
 
     @property
     def text(self) -> str:

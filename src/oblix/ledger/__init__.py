@@ -1,0 +1,1 @@
+"""The accounts: budgets that are never passed, and append-only books of what was spent."""

@@ -1,0 +1,33 @@
+"""The tables of sessions and their messages. Times are seconds since the epoch."""
+
+from __future__ import annotations
+
+SESSIONS = """
+    CREATE TABLE session (
+        id TEXT PRIMARY KEY,
+        title TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        updated_at REAL NOT NULL,
+        metadata BLOB NOT NULL,        -- JSON, an object
+        context BLOB NOT NULL,         -- JSON, what the caller gave as initial_context
+        message_count INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
+    CREATE INDEX session_by_update ON session (updated_at);
+    CREATE TABLE message (
+        id INTEGER PRIMARY KEY,
+        session_id TEXT NOT NULL REFERENCES session (id) ON DELETE CASCADE,
+        seq INTEGER NOT NULL,          -- within its session, from 1
+        at REAL NOT NULL,
+        state TEXT NOT NULL,           -- whole, incomplete (a broken answer), open (asked, and not answered yet)
+        pinned INTEGER NOT NULL,
+        private INTEGER NOT NULL,
+        role TEXT NOT NULL,
+        tokens INTEGER NOT NULL,       -- by estimate
+        model_id TEXT NOT NULL,        -- who said it; empty for a person
+        request_id TEXT NOT NULL,
+        body BLOB NOT NULL,            -- JSON, the message whole
+        UNIQUE (session_id, seq)
+    );
+    CREATE INDEX message_pinned ON message (session_id) WHERE pinned;
+    CREATE VIRTUAL TABLE message_text USING fts5 (text, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2');
+"""

@@ -1,0 +1,110 @@
+"""Money in whole micro-USD: what is reserved for an attempt, what it came to, and what a budget leaves."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from math import ceil
+from typing import Literal
+
+from oblix.types.spec import Place, Price
+
+OnLimit = Literal["edge-only", "ask", "stop"]
+Period = Literal["total", "day", "month"]
+Scope = Literal["all", "model", "tag", "key"]
+
+
+def micro(usd: float) -> int:
+    """USD in whole micro-USD, rounded up: the books never hold less than a bill. What binary fractions add is not rounded up."""
+    return ceil(round(usd * 1e6, 6))
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A budget: no more than `micro_usd` in each period, for all calls or for those of one model, tag or key.
+
+    Attributes:
+        subject: The model's id, the tag, or the digest of the key; empty for `all`.
+        origin: Who set it, in words: `oblix budget set`, a settings file and its line, an agent.
+    """
+
+    scope: Scope
+    period: Period
+    micro_usd: int
+    _: KW_ONLY
+    subject: str = ""
+    origin: str = ""
+
+    @property
+    def name(self) -> str:
+        """`day`, `month`, `model openai:gpt-4 a day`, …: what messages call it."""
+        each = "" if self.period == "total" else f"a {self.period}"
+        if self.scope == "all":
+            return self.period if self.period != "total" else "in all"
+        return " ".join(filter(None, (self.scope, self.subject, each)))
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the tightest budget leaves for a model at this moment.
+
+    Attributes:
+        name: As `Limit.name`.
+        left_usd: The limit minus what is settled and what is reserved; never below 0.
+        held_usd: Reserved by calls that are under way, some of which comes back.
+        resets_at: Seconds since the epoch when the next period begins, `None` for a budget in all.
+    """
+
+    name: str
+    limit_usd: float
+    left_usd: float
+    _: KW_ONLY
+    held_usd: float = 0.0
+    resets_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one attempt asks of the books before anything is sent.
+
+    Attributes:
+        id: Of the attempt, unique for ever: `REQUEST#3`.
+        input_tokens: Of the prompt, by estimate; none of them taken as cached.
+        price: In USD per million tokens.
+        most_tokens: The answer's bound, which the provider is told as well; `None` where nothing bounds it.
+        grows: More can be reserved while the answer comes. Where tokens are hidden, all of the bound is reserved.
+        key: A digest of the API key, for budgets by key; never the key.
+        approved: The user allowed it to pass its budgets.
+    """
+
+    id: str
+    request_id: str
+    model_id: str
+    place: Place
+    input_tokens: int
+    price: Price
+    _: KW_ONLY
+    most_tokens: int | None = None
+    grows: bool = True
+    tags: tuple[str, ...] = ()
+    key: str = ""
+    approved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What an attempt came to.
+
+    Attributes:
+        micro_usd: What is charged.
+        certain: The provider told the usage; else it is charged as estimated, for what was possibly billed.
+        outcome: As `Attempt.outcome`.
+        saved_micro_usd: By the formula of `saved_usd`; `None` where there is nothing to compare with.
+    """
+
+    micro_usd: int
+    certain: bool
+    outcome: str
+    _: KW_ONLY
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
