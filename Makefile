@@ -11,7 +11,7 @@ export SEED
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check seed bench faults badlink privacy sim crash referees fuzz format map lock clean weights
+.PHONY: help demo test check seed bench faults badlink privacy kill race sim crash referees fuzz format map lock clean weights
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -82,6 +82,12 @@ badlink: $(VENV)/.dev  ## truly bad networks, and what the connectivity agent sa
 
 privacy: $(VENV)/.dev  ## private prompts while everything fails that can: no byte of them reaches a cloud (N=2000)
 	@$(BIN)/python -m tests.privacy --requests $(or $(N),2000) $(ARGS)
+
+kill: $(VENV)/.dev  ## kill processes at random moments, three at a time on one data file (N=1000)
+	@$(BIN)/python -m tests.kill $(or $(N),1000) $(ARGS)
+
+race: $(VENV)/.dev  ## a thousand calls in four processes race for budgets from generous to nearly empty
+	@$(BIN)/python -m tests.race $(ARGS)
 
 sim: $(VENV)/.dev  ## the real client in simulated worlds, each from one seed (SEEDS=10000)
 	@$(BIN)/python -m tests.sim --seeds $(or $(SEEDS),10000) $(ARGS)
