@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from oblix.decision.facts import Asked, Complexity, Facts, ModelFacts
-from oblix.storage import decisions, parts
+from oblix.storage import decisions, jobs, parts
 from oblix.storage.decisions import DecisionLog
 from oblix.storage.history import Forgotten, recall_facts
 from oblix.types.report import AgentReport
@@ -64,7 +64,7 @@ def test_an_equal_report_of_another_reading_is_no_second_part(log: DecisionLog, 
 def test_parts_that_could_not_be_written_come_with_the_next_decision(
     log: DecisionLog, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decisions, "PATIENCE", 0.01)
+    monkeypatch.setattr(jobs, "PATIENCE", 0.01)
     log.open()
     other = apsw.Connection(str(path))
     other.execute("BEGIN IMMEDIATE")
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_written_keeps_nothing_in_memory(
     log: DecisionLog, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every reading of a sensor is another report; while a disk was full, all of them were kept for later."""
-    monkeypatch.setattr(decisions, "PATIENCE", 0.0)
+    monkeypatch.setattr(jobs, "PATIENCE", 0.0)
     log.open()
     other = apsw.Connection(str(path))
     other.execute("BEGIN IMMEDIATE")
@@ -132,3 +132,7 @@ def test_a_part_that_another_decision_is_about_to_write_is_written_with_this_one
     assert len(first) == 2
     known.wrote(first)
     assert known.split(facts)[1] == {}
+
+
+def test_what_is_no_object_stays_as_it_is() -> None:
+    assert parts.whole(b'[{"part":"x"}]', lambda digest: b"{}") == b'[{"part":"x"}]'

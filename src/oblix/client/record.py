@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oblix.decision.facts import Facts
@@ -14,7 +14,8 @@ from oblix.decision.policy import Policy
 from oblix.decision.policy_table import to_mapping
 from oblix.errors import ConfigurationError, OblixError
 from oblix.execution.latency import Timing
-from oblix.settings import home
+from oblix.storage.sqlite import IN_MEMORY
+from oblix.storage.store import Store, StoreBusy, Work
 from oblix.types.attempt import Attempt
 from oblix.types.decision import Decision
 from oblix.types.request import Request
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 # Seconds until an outcome is written: some dozens share a transaction under load (2 µs each instead of 25), and nobody who looks the
 # answer up notices. Only a program that is killed this soon after an answer loses the row; its decision is kept in any case.
 SOON = 0.02
-TRY_AGAIN = 60.0  # seconds after which a file that could not be opened is tried again: a disk may have room by then
+MOST_ENDED = 1000  # outcomes that wait for a disk that hangs; then the oldest are forgotten
 _log = logging.getLogger("oblix.storage")
 
 
@@ -47,7 +48,7 @@ class _Ended(NamedTuple):
 
 
 class _Opened(NamedTuple):
-    """The file, and how prompts are fingerprinted for it, or why they cannot be."""
+    """The log, and how prompts are fingerprinted for it, or why they cannot be."""
 
     log: DecisionLog
     fingerprint: Callable[[str], str] | None
@@ -58,33 +59,39 @@ class Recorder:
     """The log of one client.
 
     Args:
-        store: The data file; by default `oblix.db` in the user's data folder.
+        store: The data file. Whoever made it closes it, after this.
         keep_prompts: Keep the text of each prompt, and not only a fingerprint.
     """
 
-    def __init__(self, store: str | Path | None, *, keep_prompts: bool = False) -> None:
-        self._store = store
+    def __init__(self, store: Store, *, keep_prompts: bool = False) -> None:
+        self.store = store
         self.keeps_prompts = keep_prompts
         self._log: DecisionLog | None = None
         self._fingerprint: Callable[[str], str] | None = None
         self._policies: set[str] = set()  # digests of those that are in the file
-        self._closed_until = float("-inf")
-        self._told = ""
-        self._ended: list[_Ended] = []
+        self._said = self._keyless = ""
+        self._ended: deque[_Ended] = deque(maxlen=MOST_ENDED)
         self._timer: asyncio.TimerHandle | None = None
         self._writer: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
 
-    @property
-    def store(self) -> str | Path | None:
-        """The data file as it was given; `None`: the one in the user's data folder."""
-        return self._store
+    async def decided(
+        self,
+        decision: Decision,
+        facts: Facts,
+        policy: Policy,
+        request: Request,
+        *,
+        also: Work[Any] | None = None,
+    ) -> bool:
+        """A decision, before anything leaves the machine; whether it is in the file.
 
-    async def decided(self, decision: Decision, facts: Facts, policy: Policy, request: Request) -> None:
-        """A decision, before anything leaves the machine."""
+        Args:
+            also: What goes into the file with it, in one transaction, or not at all: the user's message.
+        """
         log = self._log or await self._open()
         if log is None:
-            return
+            return False
         if decision.policy_digest not in self._policies:
             await self._guarded(self._keep(log, policy))
         record = {
@@ -93,7 +100,7 @@ class Recorder:
             "tags": request.tags,
             "prompt": self._told_of(request.prompt),
         }
-        await self._guarded(log.write_decision(decision.id, decision.at, record, facts))
+        return await self._guarded(log.write_decision(decision.id, decision.at, record, facts, also=also))
 
     async def _keep(self, log: DecisionLog, policy: Policy) -> None:
         """A policy, once for each file."""
@@ -134,7 +141,8 @@ class Recorder:
     async def _write(self) -> None:
         while self._ended:
             log = self._log or await self._open()
-            ended, self._ended = self._ended, []
+            ended = list(self._ended)
+            self._ended.clear()
             if log is not None:
                 await self._guarded(log.write_outcomes([(one.id, one.at, one.record()) for one in ended]))
 
@@ -161,7 +169,7 @@ class Recorder:
 
     async def past(self, limit: int = 300) -> list[tuple[str, Timing]]:
         """How long the latest answers took, by model id, the newest last; none where the file cannot be read, which is told."""
-        if self._store != ":memory:" and not await asyncio.to_thread(_is_there, self._store):
+        if not self.store.is_open and not await asyncio.to_thread(self.store.exists):
             return []  # looking back creates nothing
         log = await self._open()
         try:
@@ -172,65 +180,66 @@ class Recorder:
         return [(each.model_id, _timing(each)) for each in found]
 
     async def _open(self) -> DecisionLog | None:
-        if self._log is None and self._clock() >= self._closed_until:
+        if self._log is None:
             if self._opening is None or self._opening.done():
                 self._opening = asyncio.get_running_loop().create_task(self._open_once())
             await asyncio.wait([self._opening])  # shared: whoever is cancelled meanwhile takes nothing from the others
         return self._log
 
-    @staticmethod
-    def _clock() -> float:
-        return asyncio.get_running_loop().time()
-
     async def _open_once(self) -> None:
         try:
-            opened = await asyncio.to_thread(_open_log, self._store)
-            self._policies.clear()
-            self._log, self._fingerprint = opened.log, opened.fingerprint
-            if opened.trouble and opened.trouble != self._told:
-                _log.warning("decisions are kept without a fingerprint of the prompt: %s", opened.trouble)
-                self._told = opened.trouble
+            opened = await asyncio.to_thread(_open_log, self.store)
         except ConfigurationError as error:
-            self._closed_until = self._clock() + TRY_AGAIN
-            if error.message != self._told:
-                _log.warning("decisions are not kept: %s", error.message)
-            self._told = error.message
+            self._say(f"decisions are not kept: {error.message}")
+            return
+        self._policies.clear()
+        self._log, self._fingerprint = opened.log, opened.fingerprint
+        self._said = ""
+        if opened.trouble and opened.trouble != self._keyless:
+            _log.warning("decisions are kept without a fingerprint of the prompt: %s", opened.trouble)
+        self._keyless = opened.trouble
 
-    async def _guarded(self, write: Any) -> None:
+    async def _guarded(self, write: Awaitable[object]) -> bool:
+        """Whether it was written; why it was not is told."""
         import apsw
         import msgspec
 
         try:
             await write
-        except (apsw.Error, msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
-            trouble = str(error) or type(error).__name__
-            if trouble != self._told:  # a disk that is full, or metrics that are no JSON: not told at every prompt
-                _log.warning("a decision could not be written down: %s", trouble)
-            self._told = trouble
+        except OblixError as error:  # the file was closed meanwhile, and does not open again
+            self._say(f"a decision could not be written down: {error.message}")
+        except (apsw.Error, StoreBusy, msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+            self._say(f"a decision could not be written down: {error or type(error).__name__}")
+        else:
+            self._said = ""
+            return True
+        return False
+
+    def _say(self, trouble: str) -> None:
+        """Tell what is wrong, once until all is well again: a disk that is full, or metrics that are no JSON."""
+        if trouble != self._said:
+            _log.warning("%s", trouble)
+        self._said = trouble
 
     def abandon(self) -> None:
         """Forget a loop that was closed; what it left is written with the next."""
         self._timer = self._writer = self._opening = None
-        self._closed_until = float("-inf")  # of another clock
 
     async def close(self) -> None:
-        """Write what is left, and close the file."""
+        """Write what is left, and let go of the file, which may be another one afterwards."""
         await self._catch_up()
-        log, self._log = self._log, None
-        if log is not None:
-            log.close()
+        self._log = None
 
 
-def _open_log(store: str | Path | None) -> _Opened:
+def _open_log(store: Store) -> _Opened:
     """Blocks, and not for the file alone: the first import of msgspec and apsw takes 20 ms."""
     from oblix.storage import decisions
     from oblix.storage.fingerprint import fingerprint, key_beside
 
-    file = store if store is not None else home() / "oblix.db"
-    log = decisions.DecisionLog(file)
+    log = decisions.DecisionLog(store)
     log.open()
     try:
-        return _Opened(log, partial(fingerprint, key_beside(file)))
+        return _Opened(log, partial(fingerprint, key_beside(IN_MEMORY if store.is_in_memory else store.path)))
     except OSError as error:
         return _Opened(log, None, str(error))
 
@@ -241,7 +250,3 @@ def _timing(kept: Timed) -> Timing:
     first = None if kept.first_token is None else max(0.0, kept.first_token - load)
     total = max(0.0, kept.total - load)
     return Timing(total, first, None, kept.load, kept.input_tokens, kept.output_tokens)
-
-
-def _is_there(store: str | Path | None) -> bool:
-    return (Path(store) if store is not None else home() / "oblix.db").exists()

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
 from oblix.decision.facts import Facts
 from oblix.errors import ConfigurationError
 from oblix.storage.parts import Parts, whole
-from oblix.storage.sqlite import open_file
+from oblix.storage.store import Store, Work
 
 if TYPE_CHECKING:
     import apsw
 
-PATIENCE = 2.0  # seconds that a write waits for other processes; then the prompt goes on without its row
-# Writes, some 2,000 pages of 4 KiB (SQLite's own default is 1,000). The checkpoint syncs the disk (5 to 25 ms), so it runs beside, on a
-# thread. While the write-ahead log stays small its pages are used again, which makes a write a quarter faster than in fresh ones.
-CHECKPOINT_EVERY = 400
+T = TypeVar("T")
 MOST_PARTS = 1000  # that a reader remembers; some 500 bytes each
-_log = logging.getLogger("oblix.storage")
 _ENCODER = msgspec.json.Encoder(enc_hook=str)  # an agent's metrics may hold anything
 _ORDERED = msgspec.json.Encoder(enc_hook=str, order="deterministic")  # the same digest in every process
 
@@ -73,45 +68,51 @@ _TRIES = msgspec.json.Decoder(_Tries)  # the rest of an outcome is passed over: 
 
 
 class DecisionLog:
-    """Append-only. Writes run on the caller's thread: one row in WAL mode is a copy into the page cache (15 to 30 µs)."""
+    """Append-only: what is written is never changed.
 
-    def __init__(self, path: Path | str) -> None:
-        self._path = path
-        self._db: apsw.Connection | None = None
-        self._writes = 0
+    Args:
+        data: The data file. A `Store` is its owner's to close; a path is opened for this log alone.
+    """
+
+    def __init__(self, data: Store | Path | str) -> None:
+        self._store = data if isinstance(data, Store) else Store(data)
+        self._is_ours = self._store is not data
         self._parts = Parts(_ORDERED.encode)
+        self._file: object = None  # that the parts are known to be in
 
     @property
     def is_open(self) -> bool:
         """Whether the file is open."""
-        return self._db is not None
+        return self._store.is_open
 
     def open(self) -> None:
         """Open the file. Blocks for some milliseconds: run it in a thread."""
-        if self._db is None:
-            db = open_file(self._path)
-            db.set_busy_timeout(0)  # from here on waiting is the caller's, without blocking its loop
-            self._db = db
+        self._store.open()
 
-    async def write_decision(self, decision_id: str, at: float, record: dict[str, Any], facts: Any) -> None:
+    async def write_decision(
+        self, decision_id: str, at: float, record: dict[str, Any], facts: Any, *, also: Work[T] | None = None
+    ) -> T | None:
         """Write a decision down, before anything is sent.
 
         Args:
             record: `Decision.verdicts()`; with 3 KB a row takes half the time of one with 3.7 KB, which needs a second page.
             facts: What it was decided on, the agents' `reports` among it.
+            also: What is to be in the file with it, or not at all; what it gives is returned.
 
         Raises:
             apsw.Error: The file could not be written (full disk, locked for longer than 2 s).
         """
+        self._notice_file()
         kept, parts = self._parts.split(facts) if isinstance(facts, Facts) else (facts, {})
         row = (decision_id, at, _ENCODER.encode(record), _ENCODER.encode(kept))
         try:
-            await self._insert("INSERT INTO decision VALUES (?, ?, ?, ?)", [row], list(parts.items()))
+            result = await self._insert(_INTO_DECISION, [row], list(parts.items()), also)
         except BaseException:
             self._parts.lost(parts)
             raise
         if parts:
             self._parts.wrote(parts)
+        return result
 
     async def write_policy(self, digest: str, policy: Mapping[str, Any]) -> None:
         """Keep a policy, before the first decision that names its digest. Again does nothing."""
@@ -127,40 +128,30 @@ class DecisionLog:
         await self._insert("INSERT INTO outcome VALUES (?, ?, ?)", rows)
 
     async def _insert(
-        self, statement: str, rows: Sequence[tuple[Any, ...]], parts: Sequence[tuple[str, bytes]] = ()
-    ) -> None:
-        """Write rows, and the parts that they name, in one transaction."""
-        import apsw  # and asyncio where it is needed: `oblix why` reads without it, which takes 17 ms less
+        self,
+        statement: str,
+        rows: Sequence[tuple[Any, ...]],
+        parts: Sequence[tuple[str, bytes]] = (),
+        also: Work[T] | None = None,
+    ) -> T | None:
+        """Write rows, the parts that they name, and what else there is, in one transaction."""
 
-        waited = 0.0
-        while True:
-            if (db := self._db) is None:  # also when it was closed while we waited for our turn
-                import asyncio
+        def work(db: apsw.Connection) -> T | None:
+            if len(rows) == 1:
+                db.execute(statement, rows[0])
+            else:
+                db.executemany(statement, rows)
+            if parts:
+                db.executemany("INSERT OR IGNORE INTO part VALUES (?, ?)", parts)
+            return None if also is None else also(db)
 
-                await asyncio.to_thread(self.open)
-                continue
-            try:
-                if len(rows) == 1 and not parts:
-                    db.execute(statement, rows[0])
-                else:
-                    with db:
-                        db.executemany(statement, rows)
-                        if parts:
-                            db.executemany("INSERT OR IGNORE INTO part VALUES (?, ?)", parts)
-                break
-            except apsw.BusyError:
-                if waited >= PATIENCE:
-                    raise
-                import asyncio
+        return await self._store.write(work)
 
-                await asyncio.sleep(0.005)
-                waited += 0.005
-        self._writes += len(rows)
-        if self._writes >= CHECKPOINT_EVERY and str(self._path) != ":memory:":
-            self._writes = 0
-            import asyncio
-
-            asyncio.get_running_loop().run_in_executor(None, _checkpoint, str(self._path))
+    def _notice_file(self) -> None:
+        """Another file than before knows none of the parts."""
+        if (file := self._store.file) is None or self._file is not file:
+            self._file = file
+            self._parts = Parts(_ORDERED.encode)
 
     def find(self, decision_id: str) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
         """A decision and its outcome, as `look_up` finds it; the agents' reports are its `checks`.
@@ -177,7 +168,8 @@ class DecisionLog:
         Raises:
             ConfigurationError: The file cannot be opened or read.
         """
-        with self._reading() as db:
+
+        def look(db: apsw.Connection) -> Kept | None:
             if decision_id == "last":
                 found = _latest(db, "TRUE")
             else:
@@ -185,13 +177,16 @@ class DecisionLog:
                 found = _latest(db, "id = ?", decision_id) or _latest(db, "id >= ? AND id < ?", low, low + "~")
             return None if found is None else _Reader(db).kept(found)
 
+        with self._reading():
+            return self._store.read(look)
+
     def decisions(self, since: float | None = None) -> Iterator[Kept]:
         """Every decision since then (seconds since the epoch), the newest last, one at a time.
 
         Raises:
             ConfigurationError: The file cannot be opened or read.
         """
-        with self._reading() as db:
+        with self._reading(), self._store.reader() as db:
             reader = _Reader(db)
             for row in db.execute(_DECISION + "WHERE at >= ? ORDER BY rowid", (since or 0.0,)):
                 yield reader.kept(row)
@@ -202,34 +197,31 @@ class DecisionLog:
         Raises:
             ConfigurationError: The file cannot be opened or read.
         """
-        with self._reading() as db:
-            rows = db.execute("SELECT record FROM outcome ORDER BY rowid DESC LIMIT ?", (limit,)).fetchall()
+        latest = "SELECT record FROM outcome ORDER BY rowid DESC LIMIT ?"
+        with self._reading():
+            rows: Any = self._store.read(lambda db: db.execute(latest, (limit,)).fetchall())
             tries = (each for (record,) in reversed(rows) for each in _TRIES.decode(record).attempts)
             found = [Timed(*_fields(each)) for each in tries if each.outcome == "ok"]
         return found[-limit:]
 
     @contextmanager
-    def _reading(self) -> Iterator[apsw.Connection]:
-        """The open file; what it cannot be read for becomes an error of ours."""
+    def _reading(self) -> Iterator[None]:
+        """What the file cannot be read for becomes an error of ours."""
         import apsw
 
-        self.open()
-        assert self._db is not None
         try:
-            yield self._db
+            yield
         except (apsw.Error, msgspec.MsgspecError) as error:
             raise ConfigurationError(
-                f"The data file {str(self._path)!r} cannot be read: {error}",
+                f"The data file {str(self._store.path)!r} cannot be read: {error}",
                 hint="Try again, or move it away.",
                 cause=error,
             ) from None
 
     def close(self) -> None:
-        """Close the file."""
-        db, self._db = self._db, None
-        self._parts = Parts(_ORDERED.encode)  # it may be another file that is opened under this path
-        if db is not None:
-            db.close()
+        """Close the file, if it was opened for this log alone."""
+        if self._is_ours:
+            self._store.close()
 
 
 def with_checks(kept: Kept) -> dict[str, Any]:
@@ -239,6 +231,7 @@ def with_checks(kept: Kept) -> dict[str, Any]:
     return kept.record if reports is None else {**kept.record, "checks": reports}
 
 
+_INTO_DECISION = "INSERT INTO decision VALUES (?, ?, ?, ?)"
 # Of several outcomes the latest, but none that belongs to a later decision of the same name.
 _DECISION = """
     SELECT record, facts, (
@@ -286,18 +279,3 @@ class _Reader:
 
 def _fields(each: _Try) -> tuple[Any, ...]:
     return (each.model_id, each.total, each.first_token, each.load, each.input_tokens, each.output_tokens)
-
-
-def _checkpoint(path: str) -> None:
-    """Fold the write-ahead log into the file, as far as nobody reads it."""
-    import apsw
-
-    try:
-        db = apsw.Connection(path)
-        try:
-            # Not `db.wal_checkpoint()`: on a connection that has read nothing yet it does nothing, and says nothing.
-            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        finally:
-            db.close()
-    except apsw.Error as error:
-        _log.warning("the data file's write-ahead log could not be folded in: %s", error)

@@ -10,7 +10,8 @@ SESSIONS = """
         updated_at REAL NOT NULL,
         metadata BLOB NOT NULL,        -- JSON, an object
         context BLOB NOT NULL,         -- JSON, what the caller gave as initial_context
-        message_count INTEGER NOT NULL DEFAULT 0
+        message_count INTEGER NOT NULL DEFAULT 0,
+        version INTEGER NOT NULL DEFAULT 0  -- one more with each change of its messages
     ) WITHOUT ROWID;
     CREATE INDEX session_by_update ON session (updated_at);
     CREATE TABLE message (
@@ -25,9 +26,11 @@ SESSIONS = """
         tokens INTEGER NOT NULL,       -- by estimate
         model_id TEXT NOT NULL,        -- who said it; empty for a person
         request_id TEXT NOT NULL,
+        owner TEXT NOT NULL DEFAULT '', -- of one that is open: the process that waits for its answer
         body BLOB NOT NULL,            -- JSON, the message whole
         UNIQUE (session_id, seq)
     );
     CREATE INDEX message_pinned ON message (session_id) WHERE pinned;
+    CREATE INDEX message_open ON message (session_id) WHERE state = 'open';
     CREATE VIRTUAL TABLE message_text USING fts5 (text, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2');
 """

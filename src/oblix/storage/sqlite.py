@@ -5,17 +5,31 @@ apsw bundles a SQLite newer than 3.51.3; older ones can corrupt a WAL database t
 
 from __future__ import annotations
 
+import logging
 import os
-import time
+import stat
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from oblix.errors import ConfigurationError
+from oblix.settings import home
+from oblix.storage.jobs import begin_patiently, patiently
 from oblix.storage.ledger_schema import LEDGER
+from oblix.storage.mounts import is_remote
 from oblix.storage.session_schema import SESSIONS
 
 if TYPE_CHECKING:
     import apsw
+
+FILE = "oblix.db"
+IN_MEMORY = ":memory:"
+STATEMENTS = 256  # prepared ones that a connection keeps; our own are some 150, and the default is 100
+BUSY_FOR = 2000  # ms
+MOST_PAGES = 4000  # in the write-ahead log; begun anew by whoever writes when nobody reads it, which never is where three processes write
+LOG_BYTES = 16 << 20  # of that log which stay on the disk after it was longer
+_log = logging.getLogger("oblix.storage")
 
 # Each step takes the file from version N to N + 1 and is never changed afterwards.
 MIGRATIONS: tuple[str, ...] = (
@@ -51,70 +65,130 @@ MIGRATIONS: tuple[str, ...] = (
 )
 
 
-def open_file(path: Path | str) -> apsw.Connection:
-    """Open (and create) the file, bring it to the newest version.
+def data_file(given: Path | str | None) -> Path | str:
+    """The file that is meant: the one given, or `oblix.db` in the user's data folder; `":memory:"` stays.
 
     Raises:
-        ConfigurationError: The file cannot be opened, is no database, or was written by a newer Oblix.
+        RuntimeError: This user has no folder (no HOME).
     """
-    import apsw
+    if given is not None:
+        return given if given == IN_MEMORY else Path(given)
+    folder = home()
+    if folder.parts[:1] == ("~",):  # what could not be expanded
+        raise RuntimeError("this user has no home folder")
+    return folder / FILE
 
+
+def open_file(path: Path | str, *, is_durable: bool = False) -> apsw.Connection:
+    """Open (and create) the file, bring it to the newest version.
+
+    Args:
+        is_durable: A write outlives a power cut (`synchronous = FULL`). Else one may cost the last rows, never the file; a crash of the
+            program costs nothing in either case.
+
+    Raises:
+        ConfigurationError: It was written by a newer Oblix.
+        apsw.Error: It cannot be used, or is no database.
+        OSError: It cannot be made.
+    """
+    if path != IN_MEMORY:
+        make_private(Path(path))
+    db = connect(str(path))
     try:
-        if str(path) != ":memory:":
-            Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would make it readable for all
-        db = apsw.Connection(str(path))
-        _use_wal(db)
-        db.set_busy_timeout(2000)
-        # NORMAL: a power cut may cost the last rows, never the file; a crash of the program costs nothing. The log is no ledger.
-        # `execute` runs on only when its rows are taken: without fetchall() the second and third would never run.
-        db.execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0").fetchall()
-        _migrate(db, path)
-    except (apsw.Error, OSError) as error:
-        raise ConfigurationError(
-            f"The data file {str(path)!r} cannot be used: {error}",
-            hint="Move it away, or set OBLIX_HOME to another folder.",
-            cause=error,
-        ) from None
+        _refuse_newer(patiently(partial(_version, db)), path)  # before anything is written
+        has_wal = path != IN_MEMORY and not is_remote(Path(path)) and _use_wal(db)
+        if not has_wal:  # nothing there can be told to be in use, so that a reader may hold up a writer
+            db.execute(f"PRAGMA journal_mode = {'MEMORY' if path == IN_MEMORY else 'DELETE'}").fetchall()
+            db.set_busy_timeout(BUSY_FOR)
+        # NORMAL is safe with a write-ahead log only. `execute` runs on only when its rows are taken: hence fetchall().
+        level = "FULL" if is_durable or not has_wal else "NORMAL"
+        db.execute(f"PRAGMA synchronous = {level}; PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = ON").fetchall()
+        db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}").fetchall()
+        migrate(db, path)
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
-def _use_wal(db: apsw.Connection) -> None:
-    """Switch to WAL, within two seconds.
-
-    Two processes that open a new file at once collide here. SQLite does not always ask the busy time-out about it; where it does, that
-    would come on top of our own pauses.
-    """
+def connect(name: str, *, flags: int | None = None) -> apsw.Connection:
+    """A connection as we use them; it waits for nobody."""
     import apsw
 
-    for left in range(99, -1, -1):
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE if flags is None else flags
+    return apsw.Connection(name, flags=flags, statementcachesize=STATEMENTS)
+
+
+def make_private(path: Path) -> None:
+    """Make the file, and what SQLite keeps beside it, for its owner only. SQLite alone would make it readable for all.
+
+    A file that is there is never opened here: to close it again would take away the locks that SQLite holds on it in this process.
+    See https://sqlite.org/howtocorrupt.html, 2.2.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        return
+    for each in beside(path):
+        with suppress(OSError):  # it may not be there, or be another user's
+            found = each.stat().st_mode
+            if stat.S_ISREG(found) and found & 0o077:
+                each.chmod(0o600)
+
+
+def beside(path: Path) -> tuple[Path, ...]:
+    """The file, and what SQLite keeps beside it."""
+    return tuple(path.with_name(path.name + end) for end in ("", "-wal", "-shm"))
+
+
+def fold(path: Path) -> None:
+    """Fold the write-ahead log into the file, beside those who write; where they never pause and it grows, with a pause."""
+    import apsw
+
+    try:
+        db = connect(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            db.execute("PRAGMA journal_mode = WAL").fetchall()
-            return
-        except apsw.BusyError:
-            if not left:
-                raise
-            time.sleep(0.02)
+            db.set_busy_timeout(BUSY_FOR)
+            # Not `db.wal_checkpoint()`: on a connection that has read nothing yet it does nothing, and says nothing.
+            found: Any = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            ((_, pages, _),) = found
+            if pages > MOST_PAGES:  # by now most of it is folded in: writers wait for the rest, some ms
+                db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        finally:
+            db.close()
+    except apsw.Error as error:
+        _log.warning("the data file's write-ahead log could not be folded in: %s", error)
 
 
-def _migrate(db: apsw.Connection, path: Path | str) -> None:
+def _use_wal(db: apsw.Connection) -> bool:
+    """Switch to WAL; whether that is possible here. Two processes that open a new file at once are in each other's way."""
+    return patiently(lambda: db.execute("PRAGMA journal_mode = WAL").fetchall()) == [("wal",)]
+
+
+def migrate(db: apsw.Connection, path: Path | str) -> None:
+    """Bring a file to the newest version: all steps, or none."""
     if _version(db) == len(MIGRATIONS):
         return
-    db.execute("BEGIN IMMEDIATE")  # another process may be doing the same
+    begin_patiently(db)  # another process may be doing the same
     try:
         found = _version(db)
-        if found > len(MIGRATIONS):
-            raise ConfigurationError(
-                f"The data file {str(path)!r} was written by a newer Oblix (schema {found}, this one knows {len(MIGRATIONS)}).",
-                hint="Update openoblix, or set OBLIX_HOME to another folder.",
-            )
+        _refuse_newer(found, path)
         for step in MIGRATIONS[found:]:
             db.execute(step)
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
     except BaseException:
-        db.execute("ROLLBACK")
+        if db.in_transaction:
+            db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
+
+
+def _refuse_newer(found: int, path: Path | str) -> None:
+    if found > len(MIGRATIONS):
+        raise ConfigurationError(
+            f"The data file {str(path)!r} was written by a newer Oblix (schema {found}, this one knows {len(MIGRATIONS)}).",
+            hint="Update openoblix, or set OBLIX_HOME to another folder.",
+        )
 
 
 def _version(db: apsw.Connection) -> int:

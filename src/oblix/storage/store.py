@@ -3,61 +3,243 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import queue
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from oblix.storage.sqlite import open_file
+from oblix.errors import ConfigurationError
+from oblix.storage.jobs import Failed, Job, Queue, StoreBusy, Work, hand_over, run_together, tell, transact
+from oblix.storage.opening import Opened, identity, is_damage, open_reader, open_safely
+from oblix.storage.sqlite import IN_MEMORY, connect, data_file, fold
 
 if TYPE_CHECKING:
     import apsw
 
+__all__ = ["Store", "StoreBusy", "Work"]
+
 T = TypeVar("T")
-Work = Callable[["apsw.Connection"], T]
-MOST_WAITING = 4096  # works in the writer's queue; a disk that fails must not fill the memory
-_log = logging.getLogger("oblix.storage")
+Durability = Literal["normal", "full"]
+SLOW = 0.020  # seconds that a write may hold up its caller's loop; a disk that took longer is left to the thread …
+SLOW_FOR = 5.0  # … for so many seconds
+LOOK_EVERY = 1.0  # seconds after which a writer looks whether its file was moved away by somebody who found it damaged
+REFUSED_FOR = 5.0  # seconds after which a file that could not be opened is tried again
+# Pages of 4 KiB in the write-ahead log at which it is folded into the file. That syncs the disk (5 to 25 ms), so it is done beside. While
+# the log stays small its pages are used again, which makes a write a quarter faster than in fresh ones.
+FOLD_AT = 1000
 
 
 class Store:
     """One SQLite file with one writer.
 
-    A write is a plain function of the connection that runs in a transaction of its own (`BEGIN IMMEDIATE`): whole, or, if it raises, not at
-    all. It runs at once on the caller's thread where the writer is free and nobody else holds the file (7 µs; a thread and back takes 100);
-    else on the writer's thread, in order.
+    A write is a plain function of the connection that runs in a transaction of its own: whole, or, if it raises, not at all. It runs at
+    once on the caller's thread where nothing stands in the way (3 µs; to a thread and back takes 100); else in order on the writer's
+    thread, where those that wait share a transaction. There it may be run again, if the file failed and its transaction was undone: what
+    counts is what its last run gives, so it must not change anything but the file.
+
+    What cannot be written because of its place (read-only, forbidden, no such folder) is kept in memory, with what was in the file; this
+    is told once, and by `trouble`. A damaged file is moved aside, and what can be read of it is kept.
 
     Args:
-        path: The file, or `":memory:"`.
+        path: The file, or `":memory:"`; by default `oblix.db` in the user's data folder.
+        durability: With `"full"` a write outlives a power cut, and always goes by way of the thread, because it waits for the disk.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = path
-        self._db: apsw.Connection | None = None
-        self._reader: apsw.Connection | None = None
+    def __init__(self, path: Path | str | None = None, *, durability: Durability = "normal") -> None:
+        self._given = path
+        self._durability = durability
+        self._opened: Opened | None = None
+        self._refused: tuple[float, ConfigurationError] | None = None
+        self._identity: tuple[int, int] | None = None
+        self._readers: dict[int, apsw.Connection] = {}  # by thread
+        self._is_suspect = False  # moved away, or damaged: to be opened again
+        self._is_damaged = False
+        self._slow_until = self._look_at = 0.0
+        self._fold_at = FOLD_AT
+        self._reset()
+        _STORES.add(self)
+
+    def _reset(self) -> None:
         self._turn = threading.Lock()  # who holds it may use the writing connection
-        self._works: queue.Queue[_Job | None] = queue.Queue(MOST_WAITING)
-        self._thread: threading.Thread | None = None
+        self._queue = Queue()
+        self._pool: ThreadPoolExecutor | None = None
+
+    # --- what is told ---
+
+    @property
+    def path(self) -> Path | str:
+        """The file, or `":memory:"`, as it was asked for.
+
+        Raises:
+            RuntimeError: This user has no folder (no HOME).
+        """
+        return data_file(self._given)
 
     @property
     def is_open(self) -> bool:
         """Whether the file is open."""
-        return self._db is not None
+        return self._opened is not None
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether everything ends with this program: asked for, or because the file's place cannot be written to."""
+        return self._given == IN_MEMORY or (self._opened is not None and self._opened.is_in_memory)
+
+    @property
+    def file(self) -> object:
+        """The same as long as the same file is open: whoever remembers what it holds forgets that with it."""
+        return self._opened
+
+    @property
+    def pending(self) -> int:
+        """Works that wait in the queue."""
+        return len(self._queue)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the file is not used, or was put aside; `None` where all is well."""
+        if self._refused is not None:
+            return self._refused[1].message
+        return None if self._opened is None else self._opened.trouble
+
+    # --- the file ---
+
+    def exists(self) -> bool:
+        """Whether there is something to be read."""
+        try:
+            return self._given == IN_MEMORY or Path(self.path).exists()
+        except (RuntimeError, OSError):
+            return False
 
     def open(self) -> None:
-        """Open the file. Blocks for some milliseconds: run it in a thread.
+        """Open the file. Blocks for some milliseconds, or for as long as a damaged file takes: run it in a thread.
 
         Raises:
-            ConfigurationError: It cannot be used.
+            ConfigurationError: It cannot be used: full, locked for long, or written by a newer version.
         """
         with self._turn:
-            if self._db is None:
-                db = open_file(self.path)
-                db.set_busy_timeout(0)
-                self._db = db
+            self._open()
+
+    def _open(self) -> Opened:
+        is_damaged = self._is_damaged
+        if self._is_suspect:
+            self._let_go()
+        if self._opened is not None:
+            return self._opened
+        if self._refused is not None and time.monotonic() < self._refused[0]:
+            raise self._refused[1]
+        try:
+            opened = open_safely(self._given, is_durable=self._durability == "full", is_damaged=is_damaged)
+        except ConfigurationError as error:
+            self._refused = (time.monotonic() + REFUSED_FOR, error)
+            raise
+        self._refused = None
+        self._identity = None if opened.is_in_memory else identity(opened.path)
+        opened.db.set_wal_hook(self._committed)
+        self._look_at = time.monotonic() + LOOK_EVERY
+        self._opened = opened
+        return opened
+
+    def close(self) -> None:
+        """Do what is left, and close the file. It may be used again, and is opened for that. Blocks."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()  # its last work empties the queue
+        with self._turn:
+            self._let_go()
+
+    async def shut(self) -> None:
+        """`close`, without holding up the loop."""
+        try:
+            await asyncio.to_thread(self.close)
+        except RuntimeError:  # the program ends, and has no more threads
+            self.close()
+
+    def _let_go(self) -> None:
+        """Close what is open, readers first: who closes last folds the write-ahead log in."""
+        opened, self._opened = self._opened, None
+        readers, self._readers = self._readers, {}
+        self._is_suspect = self._is_damaged = False
+        for db in (*readers.values(), *(() if opened is None else (opened.db,))):
+            with suppress(
+                Exception
+            ):  # what is damaged may not even close, and a reader may be in use: it goes with its last user
+                db.close()
+
+    # --- reading ---
+
+    def read(self, work: Work[T]) -> T:
+        """What `work` finds in one state of the file, on this thread: for short looks. Never waits for a writer.
+
+        Raises:
+            ConfigurationError: The file cannot be used.
+            apsw.Error: It cannot be read.
+        """
+        self._be_open()
+        if self.is_in_memory:  # each connection would have a database of its own
+            with self._turn:
+                return work(self._open().db)
+        thread = threading.get_ident()
+        db = self._readers.get(thread)
+        if db is None:
+            db = self._readers[thread] = self._reader()
+        return self._read(db, work)
+
+    @contextmanager
+    def reader(self) -> Iterator[apsw.Connection]:
+        """A connection that only reads, for what goes through many rows one at a time."""
+        self._be_open()
+        db = self._picture() if self.is_in_memory else self._reader()
+        try:
+            yield db
+        except Exception as error:
+            self._suspect(error)
+            raise
+        finally:
+            db.close()
+
+    async def read_aside(self, work: Work[T]) -> T:
+        """The same in a thread, on a connection of its own: for long looks."""
+        return await asyncio.to_thread(self._read_alone, work)
+
+    def _read_alone(self, work: Work[T]) -> T:
+        with self.reader() as db:
+            return self._read(db, work)
+
+    def _read(self, db: apsw.Connection, work: Work[T]) -> T:
+        try:
+            db.execute("BEGIN")
+            try:
+                return work(db)
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+        except Exception as error:
+            self._suspect(error)
+            raise
+
+    def _picture(self) -> apsw.Connection:
+        """What is in memory now: a look that takes long must not hold up the writer."""
+        db = connect(IN_MEMORY)
+        with self._turn, db.backup("main", self._open().db, "main") as copying:
+            copying.step(-1)
+        return db
+
+    def _reader(self) -> apsw.Connection:
+        assert self._opened is not None
+        return open_reader(self._opened.path)
+
+    def _be_open(self) -> None:
+        if self._opened is None or self._is_suspect:
+            self.open()
+
+    # --- writing ---
 
     async def write(self, work: Work[T]) -> T:
         """What `work` gives, once it is in the file.
@@ -65,173 +247,157 @@ class Store:
         Cancelled while it waits in the queue, the work is done all the same: who reserves something has to post its release.
 
         Raises:
-            apsw.Error: The file could not be written (full disk, locked for longer than 2 s).
+            ConfigurationError: The file cannot be used.
+            apsw.Error: It could not be written (full disk, locked for longer than 2 s).
             StoreBusy: Too many works wait already.
         """
-        if self._db is None:
-            await asyncio.to_thread(self.open)
         done, result = self._try_here(work)
         if done:
-            return result  # type: ignore[return-value]
+            return result  # type: ignore[return-value]  # of a work that is done
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._put(_Job(work, loop, future))
+        self._put(Job(work, future), loop)
         return await future
 
-    def post(self, work: Work[Any], failed: Callable[[BaseException], None] | None = None) -> None:
+    def write_now(self, work: Work[T]) -> T:
+        """As `write`, without a loop; inside of one it holds it up for as long as other processes hold the file, at most 2 s."""
+        done, result = self._try_here(work)
+        if done:
+            return result  # type: ignore[return-value]  # of a work that is done
+        future: Future[T] = Future()
+        self._put(Job(work, future), None)
+        return future.result()
+
+    def post(self, work: Work[Any], failed: Failed | None = None) -> None:
         """Have `work` done, and wait for nothing; `failed` (from any thread) gets what went wrong, else it is logged."""
         try:
             done, _ = self._try_here(work)
+            if done:
+                return
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:  # none runs in this thread
+                loop = None
+            self._put(Job(work, failed=failed), loop)
         except Exception as error:  # noqa: BLE001  told to whoever listens
-            _tell(error, failed)
-            return
-        if not done:
-            self._put(_Job(work, failed=failed))
-
-    def read(self, work: Work[T]) -> T:
-        """What `work` finds, on a connection that only reads, on this thread: for short looks. Never waits for a writer.
-
-        Raises:
-            apsw.Error: The file cannot be read.
-        """
-        if self.path == ":memory:":  # each connection would have a database of its own
-            self.open()
-            with self._turn:
-                assert self._db is not None
-                return work(self._db)
-        if self._reader is None:
-            import apsw
-
-            self.open()
-            self._reader = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
-        return work(self._reader)
-
-    async def read_aside(self, work: Work[T]) -> T:
-        """The same in a thread, on a connection of its own: for long looks."""
-        if self.path == ":memory:":
-            return self.read(work)
-        await asyncio.to_thread(self.open)
-        return await asyncio.to_thread(self._read_alone, work)
-
-    def _read_alone(self, work: Work[T]) -> T:
-        import apsw
-
-        db = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
-        try:
-            return work(db)
-        finally:
-            db.close()
-
-    def close(self) -> None:
-        """Do what is left, and close the file."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._works.put(None)
-            thread.join()
-        with self._turn:
-            for db in (self._reader, self._db):
-                if db is not None:
-                    db.close()
-            self._reader = self._db = None
-
-    # --- the writer ---
+            tell(error, failed)
 
     def _try_here(self, work: Work[T]) -> tuple[bool, T | None]:
         """Do it on this thread, if nothing stands in the way."""
         import apsw
 
-        if self._db is None or not self._works.empty() or not self._turn.acquire(blocking=False):
+        begun = time.monotonic()
+        if self._queue.is_in_work or self._is_suspect or begun < self._slow_until:
+            return False, None
+        if not self._turn.acquire(blocking=False):
             return False, None
         try:
-            return True, _transact(self._db, work)
+            opened = self._opened
+            if opened is None or not opened.is_quick:
+                return False, None
+            result = transact(opened.db, work)
         except apsw.BusyError:
+            return False, None
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            self._suspect(error)
             return False, None
         finally:
             self._turn.release()
+        self._notice_time(begun)
+        return True, result
 
-    def _put(self, job: _Job) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="oblix-writer", daemon=True)
-            self._thread.start()
+    def _notice_time(self, begun: float) -> None:
+        now = time.monotonic()
+        if now - begun > SLOW:
+            self._slow_until = now + SLOW_FOR
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            self._beside(self._look)
+
+    def _put(self, job: Job, loop: asyncio.AbstractEventLoop | None) -> None:
+        if not self._queue.put(job):
+            return
         try:
-            self._works.put_nowait(job)
-        except queue.Full:
-            job.fail(StoreBusy(f"{MOST_WAITING} writes wait for the file {os.fspath(self.path)!r} already"))
-
-    def _run(self) -> None:
-        while (job := self._works.get()) is not None:
-            try:
-                self.open()
-                with self._turn:
-                    assert self._db is not None
-                    self._db.set_busy_timeout(2000)
-                    try:
-                        result = _transact(self._db, job.work)
-                    finally:
-                        self._db.set_busy_timeout(0)
-            except Exception as error:  # noqa: BLE001  handed to whoever waits
-                job.fail(error)
+            if loop is None:
+                self._executor().submit(self._drain)
             else:
-                job.done(result)
+                loop.run_in_executor(self._executor(), self._drain)  # a simulated clock waits for what its loop runs
+        except RuntimeError:  # the program ends, and has no more threads
+            self._drain()
+
+    def _executor(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(2, "oblix-store")  # one writes, one looks and folds beside
+        return self._pool
+
+    def _drain(self) -> None:
+        """Do what waits, until nothing does."""
+        jobs = self._queue.take()
+        while jobs:
+            self._run(jobs)
+            if again := [job for job in jobs if self._suspect(job.error)]:
+                self._run(again)  # the file was damaged; now it is another one
+            done = jobs
+            jobs = self._queue.take()  # first, so that who hears of the last one may write on its own thread again
+            hand_over(done)
+
+    def _run(self, jobs: list[Job]) -> None:
+        try:
+            self._look()
+            with self._turn:
+                run_together(self._open().db, jobs)
+                self._look()
+                if self._is_suspect:  # while they waited, somebody put the file aside, and another in its place
+                    run_together(self._open().db, jobs)
+        except Exception as error:  # noqa: BLE001  handed to whoever waits
+            for job in jobs:
+                job.error = error
+
+    # --- beside ---
+
+    def _beside(self, work: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the program ends
+            self._executor().submit(work)
+
+    def _look(self) -> None:
+        """Whether the file still lies where it was opened."""
+        opened = self._opened
+        if opened is not None and not opened.is_in_memory and identity(opened.path) != self._identity:
+            self._is_suspect = True
+
+    def _suspect(self, error: BaseException | None) -> bool:
+        """Have the file opened anew where an error says that it is damaged."""
+        if not is_damage(error):
+            return False
+        self._is_suspect = self._is_damaged = True
+        return True
+
+    def _committed(self, db: apsw.Connection, name: str, pages: int) -> int:
+        """After each transaction: how long the write-ahead log is by now, whoever wrote it."""
+        if pages >= self._fold_at:
+            self._fold_at = pages + FOLD_AT  # a reader may hold on to what is in it, then it only grows
+            self._beside(partial(fold, Path(db.filename)))
+        elif pages < FOLD_AT:
+            self._fold_at = FOLD_AT
+        return 0
+
+    def _forget(self) -> None:
+        """In a child process: what the parent opened is the parent's, and must not even be closed here."""
+        _LEFT_ALONE.extend(self._readers.values())
+        if self._opened is not None:
+            _LEFT_ALONE.append(self._opened.db)
+        self._opened, self._readers = None, {}
+        self._reset()
 
 
-class StoreBusy(Exception):
-    """Too many writes wait for the file."""
+_STORES: weakref.WeakSet[Store] = weakref.WeakSet()
+_LEFT_ALONE: list[apsw.Connection] = []
 
 
-class _Job:
-    """A work on its way to the writer's thread, and who waits for it."""
-
-    def __init__(
-        self,
-        work: Work[Any],
-        loop: asyncio.AbstractEventLoop | None = None,
-        future: asyncio.Future[Any] | None = None,
-        failed: Callable[[BaseException], None] | None = None,
-    ) -> None:
-        self.work = work
-        self._loop = loop
-        self._future = future
-        self._failed = failed
-
-    def done(self, result: object) -> None:
-        self._call(_settle, result, None)
-
-    def fail(self, error: BaseException) -> None:
-        if self._future is None:
-            _tell(error, self._failed)
-        else:
-            self._call(_settle, None, error)
-
-    def _call(self, settle: Callable[..., None], *told: object) -> None:
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop has been closed meanwhile
-                self._loop.call_soon_threadsafe(settle, self._future, *told)
+def _after_fork() -> None:
+    for store in _STORES:
+        store._forget()
 
 
-def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
-
-
-def _tell(error: BaseException, failed: Callable[[BaseException], None] | None) -> None:
-    if failed is None:
-        _log.warning("a write was lost: %s", error)
-    else:
-        failed(error)
-
-
-def _transact(db: apsw.Connection, work: Work[T]) -> T:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        result = work(db)
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    return result
+if hasattr(os, "register_at_fork"):  # pragma: no branch  not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
