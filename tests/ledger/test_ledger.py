@@ -1,0 +1,383 @@
+"""Reserve, top up, settle: what a client does with its books."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from oblix.errors import AttemptFailed, FailureKind
+from oblix.testing import run
+from oblix.types.spec import Price
+
+from .booking import DAY, NOON, PRICE, Clock, claim, figures, is_sound, ledger_on, limit, spent, store_of, told, written
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "oblix.db"
+
+
+def test_what_is_reserved_is_charged_as_it_came(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file)
+        hold = await ledger.reserve(claim(100))
+        assert (hold.micro_usd, hold.cap_micro_usd, hold.cap_tokens) == (100, None, None)
+        assert figures(await written(ledger)) == [(0, 100, 0)]
+        hold.settle(spent(30))
+        assert figures(await written(ledger)) == [(30, 0, 0)]
+        assert told(await written(ledger)) == [("reserve", 100), ("settle", 30)]
+        assert is_sound(await written(ledger))
+        ledger.close()
+
+    run(main())
+
+
+def test_settling_twice_charges_once(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file)
+        hold = await ledger.reserve(claim(100))
+        hold.settle(spent(30))
+        hold.settle(spent(40))
+        assert not await hold.raise_to(500)
+        ledger._settle(hold.call, spent(50))  # even where the same process forgot that it did
+        assert figures(await written(ledger)) == [(30, 0, 0)]
+        assert is_sound(await written(ledger))
+
+    run(main())
+
+
+def test_a_stored_limit_refuses_and_names_the_budget(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file)
+        await ledger.set_limit(limit(100))
+        first = await ledger.reserve(claim(60))
+        with pytest.raises(AttemptFailed, match="'day' has no room for openai:a") as caught:
+            await ledger.reserve(claim(60))
+        assert caught.value.kind is FailureKind.BUDGET
+        room = caught.value.room
+        assert room is not None
+        assert (room.name, room.limit_usd, room.left_usd, room.held_usd) == ("day", 100e-6, 40e-6, 60e-6)
+        assert room.resets_at == ledger._calendar.resets_at("day", "2026-11-23")
+        first.settle(spent(10))
+        second = await ledger.reserve(claim(90))
+        assert second.cap_micro_usd == 90
+        assert figures(await written(ledger)) == [(10, 90, 0)]
+
+    run(main())
+
+
+def test_a_call_fits_all_of_its_budgets_or_none(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file, limit(1000), limit(30, "tag", "total", "work"))
+        await ledger.set_limit(limit(25, "model", "month", "openai:a"))
+        await ledger.set_limit(limit(20, "key", "day", "digest"))
+        with pytest.raises(AttemptFailed, match="'tag work'"):
+            await ledger.reserve(claim(31, tags=("work", "work"), model="openai:b"))
+        with pytest.raises(AttemptFailed, match="'key digest a day'"):
+            await ledger.reserve(claim(21, key="digest"))
+        with pytest.raises(AttemptFailed, match="'model openai:a a month'"):
+            await ledger.reserve(claim(26))
+        store = await written(ledger)
+        assert all(row[1] == 0 for scope in ("all", "tag", "model", "key") for row in figures(store, scope))
+        hold = await ledger.reserve(claim(20, tags=("work", "work"), key="digest"))
+        other = await ledger.reserve(claim(900, model="openai:b"))
+        hold.settle(spent(20))
+        other.settle(spent(900))
+        assert figures(await written(ledger), "tag", "total", "work") == [(20, 0, 0)]
+        assert figures(await written(ledger), "model", "month", "openai:a") == [(20, 0, 0)]
+        assert figures(await written(ledger)) == [(920, 0, 0)]
+        assert is_sound(await written(ledger))
+
+    run(main())
+
+
+def test_the_stricter_of_two_limits_counts(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file, limit(30), limit(10), limit(20))
+        await ledger.set_limit(limit(15))
+        assert ledger.has_limits
+        rooms = ledger.rooms(["openai:a"])
+        assert rooms["openai:a"] is not None
+        assert rooms["openai:a"].limit_usd == 10e-6
+        with pytest.raises(AttemptFailed):
+            await ledger.reserve(claim(11))
+        assert [(each.limit.micro_usd, each.is_own) for each in ledger.standing()] == [
+            (15, False), (30, True), (10, True), (20, True),
+        ]  # fmt: skip
+
+    run(main())
+
+
+def test_the_last_money_goes_to_whom_it_will_probably_do_for(file: Path) -> None:
+    """With nobody else to give anything back, a call begins with what is left, if that pays a usual answer."""
+
+    async def main() -> None:
+        ledger = ledger_on(file, limit(100))
+        for _ in range(20):
+            (await ledger.reserve(claim(5, model="openai:short"))).settle(spent(1, output_tokens=1))
+        (await ledger.reserve(claim(80))).settle(spent(30))
+        hold = await ledger.reserve(claim(0, most_tokens=None, grows=True, prompt=10))  # would like 788
+        assert (hold.micro_usd, hold.cap_micro_usd) == (50, 50)
+        assert hold.pays_tokens == 50 - 10 - 32
+        assert hold.cap_tokens == 40
+        with pytest.raises(AttemptFailed) as caught:  # not even a sentence
+            await ledger.reserve(claim(0, most_tokens=None, grows=True, prompt=10))
+        assert caught.value.room is not None
+        assert caught.value.room.left_usd == 0
+
+    run(main())
+
+
+def test_money_is_topped_up_ahead_of_the_tokens(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file, limit(2000))
+        hold = await ledger.reserve(claim(0, most_tokens=None, grows=True, prompt=10))
+        tokens, writes = 0, 0
+        while tokens < 5000:
+            tokens += 1
+            if tokens > hold.pays_tokens:
+                writes += 1
+                if not await hold.top_up(tokens):
+                    break
+            assert hold.micro_usd >= 10 + tokens + 32  # what is on its way is paid
+        assert hold.micro_usd <= 2000
+        assert 1900 < tokens <= 2000 - 10 - 32 + 1
+        assert writes < 12
+        hold.settle(spent(10 + tokens))
+        assert ledger.overrun == hold.overrun == 0
+        assert is_sound(await written(ledger))
+
+    run(main())
+
+
+def test_a_bound_is_never_reserved_beyond(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file)
+        hold = await ledger.reserve(claim(2000, grows=True))
+        assert hold.micro_usd == 778 + 32
+        assert await hold.top_up(790)
+        assert await hold.top_up(1500)
+        assert (hold.micro_usd, hold.pays_tokens) == (2000, float("inf"))
+        small = await ledger.reserve(claim(20, grows=True))
+        assert (small.micro_usd, small.pays_tokens) == (20, float("inf"))
+
+    run(main())
+
+
+def test_what_costs_nothing_for_an_answer_needs_no_top_up(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file, limit(100))
+        free = claim(0, most_tokens=None, grows=True, prompt=40)
+        hold = await ledger.reserve(
+            type(free)(free.id, free.request_id, free.model_id, "cloud", 40, Price(1.0, 0.0, ""))
+        )
+        assert (hold.micro_usd, hold.pays_tokens, hold.cap_tokens) == (40, float("inf"), None)
+
+    run(main())
+
+
+def test_hidden_tokens_are_reserved_in_full(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file)
+        assert (await ledger.reserve(claim(0, most_tokens=None))).micro_usd == 25_000
+        hold = await ledger.reserve(claim(4000))
+        assert (hold.micro_usd, hold.pays_tokens) == (4000, float("inf"))
+
+    run(main())
+
+
+def test_what_is_charged_above_the_reservation_is_a_debt(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file, limit(100))
+        hold = await ledger.reserve(claim(80))
+        hold.settle(spent(130))
+        assert (hold.overrun, ledger.overrun) == (50, 50)
+        assert figures(await written(ledger)) == [(130, 0, 0)]
+        with pytest.raises(AttemptFailed) as caught:
+            await ledger.reserve(claim(1))
+        assert caught.value.room is not None
+        assert caught.value.room.left_usd == 0
+
+    run(main())
+
+
+def test_an_estimate_is_marked_as_such(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file)
+        (await ledger.reserve(claim(80))).settle(spent(50, certain=False, outcome="failed", input_tokens=3))
+        assert told(
+            await written(ledger), "kind, certain, outcome, input_tokens, output_tokens", "kind = 'settle'"
+        ) == [("settle", 0, "failed", 3, None)]
+
+    run(main())
+
+
+def test_what_the_user_approves_passes_and_is_written_down(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file, limit(100))
+        await ledger.set_limit(limit(120))
+        (await ledger.reserve(claim(90))).settle(spent(90))
+        hold = await ledger.reserve(claim(100, approved=True, grows=True, most_tokens=50))
+        assert hold.cap_micro_usd is None
+        assert figures(await written(ledger)) == [(90, 50, 40)]
+        assert await hold.raise_to(70)
+        assert figures(await written(ledger)) == [(90, 70, 60)]
+        assert told(await written(ledger), where="kind = 'allow'") == [("allow", 40), ("allow", 20)]
+        hold.settle(spent(30))
+        assert figures(await written(ledger)) == [(120, 0, 20)]  # what it did not use nobody else may have
+        with pytest.raises(AttemptFailed):
+            await ledger.reserve(claim(1))
+        assert is_sound(await written(ledger))
+
+    run(main())
+
+
+def test_a_budget_set_in_mid_window_starts_with_what_the_window_has_seen(file: Path) -> None:
+    async def main() -> None:
+        clock = Clock(NOON - DAY)
+        ledger = ledger_on(file, wall=clock)
+        (await ledger.reserve(claim(10, tags=("a", "b"), key="k"))).settle(spent(10))
+        clock.now = NOON
+        held = await ledger.reserve(claim(40, tags=("b",)))
+        (await ledger.reserve(claim(7, model="openai:b", key="k"))).settle(spent(5))
+        for each in (limit(100), limit(100, "all", "month"), limit(100, "all", "total"), limit(100, "tag", "total", "b"),
+                     limit(100, "model", "month", "openai:a"), limit(100, "key", "day", "k")):  # fmt: skip
+            await ledger.set_limit(each)
+        store = await written(ledger)
+        assert figures(store) == [(10, 0, 0), (5, 40, 0)]
+        assert figures(store, "all", "month") == figures(store, "all", "total") == [(15, 40, 0)]
+        assert figures(store, "tag", "total", "b") == figures(store, "model", "month", "openai:a") == [(10, 40, 0)]
+        assert figures(store, "key", "day", "k") == [(5, 0, 0)]
+        held.settle(spent(20))
+        await written(ledger)
+        assert figures(store, "tag", "total", "b") == [(30, 0, 0)]
+        assert is_sound(store)
+
+    run(main())
+
+
+def test_a_new_day_gives_new_room_and_late_charges_go_to_their_own_day(file: Path) -> None:
+    async def main() -> None:
+        clock = Clock()
+        ledger = ledger_on(file, limit(100), limit(150, "all", "month"), wall=clock)
+        late = await ledger.reserve(claim(90))
+        clock.now += DAY
+        with pytest.raises(AttemptFailed, match="'month'"):
+            await ledger.reserve(claim(90))
+        second = await ledger.reserve(claim(60))
+        assert await late.raise_to(90)
+        late.settle(spent(80))
+        second.settle(spent(60))
+        assert figures(await written(ledger)) == [(80, 0, 0), (60, 0, 0)]
+        assert figures(await written(ledger), "all", "month") == [(140, 0, 0)]
+        assert ledger.spent() == 60
+        assert ledger.spent("all", "month") == 140
+        assert ledger.spent("tag", "day", "x") is None
+
+    run(main())
+
+
+def test_a_clock_that_is_set_back_opens_no_window_again(file: Path) -> None:
+    async def main() -> None:
+        clock = Clock()
+        ledger = ledger_on(file, limit(100), wall=clock)
+        (await ledger.reserve(claim(100))).settle(spent(100))
+        clock.now -= DAY
+        with pytest.raises(AttemptFailed):
+            await ledger.reserve(claim(100))
+        rooms = ledger.rooms(["openai:a"])
+        assert rooms["openai:a"] is not None
+        assert rooms["openai:a"].left_usd == 0
+        clock.now -= 10 * 365 * DAY  # ten years: the earlier clock was wrong
+        assert (await ledger.reserve(claim(100))).micro_usd == 100
+
+    run(main())
+
+
+def test_a_limit_can_be_taken_away(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file)
+        assert not await ledger.reset_limit("all", "day")
+        await ledger.set_limit(limit(10))
+        assert ledger.has_limits
+        assert await ledger.reset_limit("all", "day")
+        assert not ledger.has_limits
+        assert ledger.standing() == []
+        assert ledger.rooms(["openai:a"]) == {"openai:a": None}
+        assert (await ledger.reserve(claim(100))).cap_micro_usd is None
+        assert told(await written(ledger), "kind, micro, tags", "kind IN ('limit', 'reset')") == [
+            ("limit", 10, '["all","","day"]'),
+            ("reset", 0, '["all","","day"]'),
+        ]
+
+    run(main())
+
+
+def test_limits_of_a_client_s_own_can_change(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file)
+        (await ledger.reserve(claim(40, tags=("a",)))).settle(spent(40))
+        ledger.watch([limit(50, "tag", "day", "a")])
+        with pytest.raises(AttemptFailed):
+            await ledger.reserve(claim(20, tags=("a",)))
+        ledger.watch([])
+        assert (await ledger.reserve(claim(20, tags=("a",)))).micro_usd == 20
+
+    run(main())
+
+
+def test_rooms_tell_the_tightest_budget_of_each_model(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file, limit(1000), limit(100, "model", "day", "openai:a"), limit(50, "key", "day", "k2"))
+        assert (await ledger.reserve(claim(30, key="k2"))).cap_micro_usd == 30
+        rooms = ledger.rooms(["openai:a", "openai:b", "openai:c"], keys={"openai:a": "k1", "openai:c": "k2"})
+        named = {model: room and (room.name, room.left_usd, room.held_usd) for model, room in rooms.items()}
+        assert named == {
+            "openai:a": ("model openai:a a day", 70e-6, 30e-6),
+            "openai:b": ("day", 970e-6, 30e-6),
+            "openai:c": ("key k2 a day", 20e-6, 30e-6),
+        }
+        assert ledger.rooms(["openai:b"], key="k2")["openai:b"] == rooms["openai:c"]
+
+    run(main())
+
+
+def test_answers_are_written_down_together(file: Path) -> None:
+    async def main() -> None:
+        clock = Clock()
+        ledger = ledger_on(file, wall=clock)
+        await ledger.open()
+        for number in range(3):
+            ledger.answer(
+                f"r{number}", "ollama:a", "edge", spent(0, input_tokens=4, output_tokens=5), saved_micro_usd=9
+            )
+        assert told(await written(ledger)) == []
+        ledger.flush()
+        assert told(await written(ledger), "kind, request_id, saved, output_tokens")[0] == ("answer", "r0", 9, 5)
+        for number in range(64):
+            ledger.answer(f"s{number}", "ollama:a", "edge", spent(0))
+        assert len(told(await written(ledger))) == 67
+        ledger.answer("last", "ollama:a", "edge", spent(0), tags=("t",))
+        ledger.close()
+        assert told(await written(ledger), "request_id, tags")[-1] == ("last", '["t"]')
+        assert is_sound(await written(ledger))
+
+    run(main())
+
+
+def test_the_next_process_learns_from_the_books(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file)
+        for tokens in (10, 20, 30, 40, 50, 60, 70, 80, 90, 100):
+            hold = await ledger.reserve(claim(tokens, most_tokens=None, grows=True))
+            hold.settle(spent(tokens, output_tokens=tokens))
+        ledger.close()
+        await asyncio.to_thread(store_of(ledger).close)
+        again = ledger_on(file)
+        hold = await again.reserve(claim(0, most_tokens=None, grows=True))
+        assert hold.micro_usd == 100 + 32
+        assert PRICE.output_per_mtok == 1.0
+
+    run(main())
