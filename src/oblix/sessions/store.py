@@ -1,0 +1,343 @@
+"""Sessions in the data file. What is awaited may take long; what is a plain function is short, and works without a loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+
+from oblix.decision.tokens import estimate_messages
+from oblix.errors import InvalidRequest
+from oblix.sessions import rows, search, transfer
+from oblix.sessions.codec import compact, pack, unpack
+from oblix.sessions.rows import Row
+from oblix.storage.store import Store, Work
+from oblix.types.messages import Message
+
+if TYPE_CHECKING:
+    import apsw
+
+T = TypeVar("T")
+LEASE = 3600.0  # seconds after which an unanswered question is given up, where nobody can tell whether its process still works
+TURN = 2  # versions that a question and its answer are apart
+_COLUMNS = "SELECT seq, private, pinned, tokens, role, request_id, body FROM message "
+_NEWEST = _COLUMNS + "WHERE session_id = ? AND state = 'whole' ORDER BY seq DESC"
+# By its own index: without statistics SQLite would go through all of a session by the other one.
+_PINNED = (
+    _COLUMNS + "INDEXED BY message_pinned WHERE session_id = ? AND pinned AND state = 'whole' AND seq < ? ORDER BY seq"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The end of a conversation, as it goes before a prompt.
+
+    Attributes:
+        messages: Whole turns, and what is pinned; labelled as they were kept.
+        left_out: How many messages lie before them, about.
+        context: What the session was begun with.
+        redacted: One of them was sent with placeholders only.
+        tokens: Of the messages, by estimate.
+        version: When the session began, and how often it has changed since: where that is the same, the messages are, too.
+    """
+
+    messages: tuple[Message, ...]
+    left_out: int
+    context: Mapping[str, Any]
+    redacted: bool
+    tokens: int
+    version: tuple[float, int]
+
+    def gone_on(self, said: Sequence[Message], version: int, *, redacted: bool) -> Recalled | None:
+        """With a question and its answer behind it; `None` where somebody else spoke meanwhile."""
+        begun, known = self.version
+        if version != known + TURN:
+            return None
+        return Recalled(
+            (*self.messages, *said),
+            self.left_out,
+            self.context,
+            self.redacted or redacted,
+            self.tokens + estimate_messages(tuple(said)),
+            (begun, version),
+        )
+
+
+class Sessions:
+    """The sessions of one data file.
+
+    Args:
+        wall: Seconds since the epoch.
+        me: This process, as others can recognise it.
+        is_alive: Whether a process works; `None` where that cannot be told.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        wall: Callable[[], float],
+        *,
+        me: Callable[[], str] = str,
+        is_alive: Callable[[str], bool | None] = lambda owner: None,
+    ) -> None:
+        self._store = store
+        self._wall = wall
+        self._me = me
+        self._is_alive = is_alive
+
+    # --- sessions ---
+
+    async def create(
+        self,
+        title: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        session_id: str | None = None,
+    ) -> str:
+        """Begin a session; gives its id. Without a title it gets one from its first prompt."""
+        found = session_id or uuid4().hex
+        row = (found, title or "", _plain("initial_context", context), _plain("metadata", metadata), self._wall())
+        await self._store.write(lambda db: rows.make(db, *row))
+        return found
+
+    def latest(self, limit: int = 50, filter_metadata: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The latest sessions, the newest first; those whose metadata holds all of `filter_metadata`."""
+        wanted = dict(filter_metadata or {})
+        return self._look(lambda db: list(islice(rows.listed(db, wanted), max(0, limit))), [])
+
+    def starting(self, start: str) -> list[str]:
+        """The ids that begin like this; one that is the same stands alone."""
+        found: list[str] = self._look(lambda db: rows.starting(db, start), [])
+        return [start] if start in found else found
+
+    def load(self, session_id: str) -> dict[str, Any] | None:
+        """All of a session as plain data."""
+        return self._look(lambda db: rows.loaded(db, session_id), None)
+
+    exported = load
+
+    def delete(self, session_id: str) -> bool:
+        """Delete a session, and what search knows of it, for good."""
+        return self._store.write_now(lambda db: rows.delete(db, session_id))
+
+    def rename(self, session_id: str, title: str) -> bool:
+        """Give it another title."""
+        return self._store.write_now(lambda db: rows.rename(db, session_id, title))
+
+    def metadata(self, session_id: str) -> dict[str, Any] | None:
+        """Its metadata."""
+        return self._look(lambda db: rows.metadata(db, session_id), None)
+
+    def update_metadata(self, session_id: str, metadata: Mapping[str, Any]) -> bool:
+        """Put these into its metadata; `None` takes a key away."""
+        _plain("metadata", metadata)
+        return self._store.write_now(lambda db: rows.update_metadata(db, session_id, metadata))
+
+    def pin(self, session_id: str, message_id: str) -> bool:
+        """Keep a message where others are cut."""
+        return self._store.write_now(lambda db: rows.pin(db, session_id, message_id, pinned=True))
+
+    def unpin(self, session_id: str, message_id: str) -> bool:
+        """Take that back."""
+        return self._store.write_now(lambda db: rows.pin(db, session_id, message_id, pinned=False))
+
+    # --- on the path of a prompt ---
+
+    def recent(self, session_id: str, tokens: int, known: Recalled | None = None) -> Work[Recalled | None]:
+        """Reads the end of a conversation, of about so many tokens; what lies before costs nothing, however much it is.
+
+        Args:
+            known: What was read before, which is given again if nothing has changed.
+        """
+
+        def work(db: apsw.Connection) -> Recalled | None:
+            found = db.execute(
+                "SELECT context, created_at, version FROM session WHERE id = ?", (session_id,)
+            ).fetchone()
+            if found is None:
+                return None
+            version = (found[1], found[2])
+            if known is not None and known.version == version and known.tokens <= tokens:
+                return known
+            return _recalled(db, session_id, tokens, rows.plain(found[0]), version)
+
+        return work
+
+    def asked(self, session_id: str, messages: Sequence[Message], *, request_id: str, private: int = 0) -> Work[None]:
+        """Writes a question that waits for its answer; the session is made if need be."""
+        at, owner = self._wall(), self._me()
+        new = [_row(each, at, "open", private=private, request_id=request_id, owner=owner) for each in messages]
+        title = rows.title_of(messages)
+
+        def work(db: apsw.Connection) -> None:
+            rows.append(db, session_id, new, at, title)
+
+        return work
+
+    def answered(
+        self, session_id: str, answer: Message, *, request_id: str, model_id: str, private: int = 0
+    ) -> Work[int]:
+        """Writes the answer to it; both are whole from now on. Gives the session's version, 0 where the question is gone."""
+        at = self._wall()
+        new = [_row(answer, at, "whole", private=private, request_id=request_id, model_id=model_id)]
+
+        def work(db: apsw.Connection) -> int:
+            return rows.append(db, session_id, new, at) if rows.close(db, session_id, request_id, "whole") else 0
+
+        return work
+
+    def broken(self, session_id: str, text: str, *, request_id: str, model_id: str, private: int = 0) -> Work[None]:
+        """Writes how far its answer came; both are incomplete, and never go to a model again."""
+        at = self._wall()
+        answer = [Message("assistant", text)] if text else []
+        new = [
+            _row(each, at, "incomplete", private=private, request_id=request_id, model_id=model_id) for each in answer
+        ]
+
+        def work(db: apsw.Connection) -> None:
+            if rows.close(db, session_id, request_id, "incomplete") and new:
+                rows.append(db, session_id, new, at)
+
+        return work
+
+    def recover(self) -> Work[int]:
+        """Gives up the questions of processes that ended before their answers came; how many messages that were."""
+        long_ago = self._wall() - LEASE
+
+        def work(db: apsw.Connection) -> int:
+            given_up = 0
+            for owner, since in rows.waiting(db):
+                alive = self._is_alive(owner)
+                if alive is False or (alive is None and since < long_ago):
+                    given_up += rows.give_up(db, owner, None if alive is False else long_ago)
+            return given_up
+
+        return work
+
+    # --- many messages at once ---
+
+    async def append(self, session_id: str, messages: Sequence[Message]) -> None:
+        """Put whole messages at the end of a session, which is made if need be."""
+        at = self._wall()
+        new = [_row(each, at, "whole", private=int(each.private)) for each in messages]
+        title = rows.title_of(messages)
+        await self._write(lambda db: rows.append(db, session_id, new, at, title))
+
+    async def export_to(self, session_id: str, path: Path) -> bool:
+        """Write a session to a file; whether there is one."""
+        found = await self._store.read_aside(lambda db: rows.loaded(db, session_id))
+        if found is None:
+            return False
+        await asyncio.to_thread(transfer.write, path, found)
+        return True
+
+    async def import_from(self, path: Path, *, new_id: bool = True) -> str | None:
+        """Read a session from a file, whole or not at all; its id, `None` where it keeps its own and that is here already.
+
+        Raises:
+            InvalidRequest: The file holds no session.
+        """
+        read = await asyncio.to_thread(transfer.read, path, self._wall())
+        session_id = uuid4().hex if new_id or not read.id else read.id
+        return await self._write(lambda db: rows.put(db, session_id, read))
+
+    async def merge(self, ids: Sequence[str], title: str | None = None) -> str | None:
+        """Put sessions into a new one, by time; `None` where one of them is not there."""
+        new, now, sources = uuid4().hex, self._wall(), list(dict.fromkeys(ids))
+        return await self._write(lambda db: rows.merge(db, new, sources, title, now))
+
+    async def copy(self, session_id: str, title: str | None = None) -> str | None:
+        """Copy a session; the new id, `None` where it is not there."""
+        new, now = uuid4().hex, self._wall()
+        return await self._write(lambda db: rows.copy(db, new, session_id, title, now))
+
+    async def fork(self, session_id: str, message_id: str, title: str | None = None) -> str | None:
+        """Copy a session up to a message, that one included; `None` where one of the two is not there."""
+        new, now = uuid4().hex, self._wall()
+        return await self._write(lambda db: rows.copy(db, new, session_id, title, now, until=message_id))
+
+    async def search(
+        self,
+        query: str,
+        *,
+        limit: int = 20,
+        session_id: str | None = None,
+        role: str | None = None,
+        filter_metadata: Mapping[str, Any] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Messages that hold all of these words, the best first. Any text is a query; what holds no word finds nothing."""
+        words = search.words_of(query)
+        if not words:
+            return []
+        await self._write(search.index)
+        wanted = search.Wanted(words, limit, session_id, role, dict(filter_metadata or {}))
+        return await self._store.read_aside(lambda db: search.find(db, wanted))
+
+    def forgetting(self, days: float) -> Work[int]:
+        """Deletes the sessions in which nothing was said for so many days; how many that were. Those that wait for an answer stay."""
+        before = self._wall() - days * 86_400
+        return lambda db: rows.forget(db, before)
+
+    def _look(self, work: Work[T], otherwise: T) -> T:
+        """What is found; looking makes no file."""
+        return self._store.read(work) if self._store.is_open or self._store.exists() else otherwise
+
+    async def _write(self, work: Work[T]) -> T:
+        """In a thread: many rows take their time."""
+        return await asyncio.to_thread(self._store.write_now, work)
+
+
+def _recalled(
+    db: apsw.Connection, session_id: str, tokens: int, context: Mapping[str, Any], version: tuple[float, int]
+) -> Recalled:
+    found: list[tuple[Any, ...]] = []
+    left, begin = tokens, 1  # the place from which on all is told
+    newest_first = db.execute(_NEWEST, (session_id,))
+    for row in newest_first:
+        left -= row[3]
+        if left < 0:
+            begin = row[0] + 1
+            break
+        found.append(row)
+    newest_first.close()
+    found.reverse()
+    before: list[tuple[Any, ...]] = []
+    if begin > 1:
+        while found and found[0][4] != "user":  # half a turn
+            begin = found.pop(0)[0] + 1
+        before = list(db.execute(_PINNED, (session_id, begin)))
+    told = [*before, *_by_question(found)]
+    messages = tuple(unpack(r[4], r[6], private=r[1] == 1, pinned=bool(r[2])) for r in told)
+    return Recalled(
+        messages, begin - 1 - len(before), context, any(r[1] == 2 for r in told), sum(r[3] for r in told), version
+    )
+
+
+def _by_question(found: Sequence[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
+    """Each answer behind its question, also where two processes asked at once."""
+    groups: dict[str, list[tuple[Any, ...]]] = {}
+    for row in found:
+        groups.setdefault(row[5] or f"#{row[0]}", []).append(row)
+    return [row for group in groups.values() for row in group]
+
+
+def _row(
+    message: Message, at: float, state: str, *, private: int, request_id: str = "", model_id: str = "", owner: str = ""
+) -> Row:
+    tokens = estimate_messages((message,))
+    body = pack(message)
+    return Row(at, state, message.pinned, private, message.role, tokens, model_id, request_id, owner, body)
+
+
+def _plain(name: str, found: Mapping[str, Any] | None) -> bytes:
+    try:
+        if not isinstance(found or {}, Mapping):
+            raise TypeError(f"it is of type {type(found).__name__}")
+        return compact(dict(found or {}))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"{name} cannot be kept: {error}.", hint="Pass a dict that JSON can hold.") from None

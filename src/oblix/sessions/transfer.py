@@ -1,0 +1,143 @@
+"""Sessions as files: our exports, and the session files of the original Oblix. Read whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from oblix.decision.tokens import estimate_messages
+from oblix.errors import InvalidRequest
+from oblix.sessions.codec import pack
+from oblix.sessions.codec import read as message_of
+from oblix.sessions.rows import Read, Row, iso
+from oblix.types.messages import Message
+
+VERSION = 1  # of our files
+LARGEST = 256 << 20  # bytes of a file that is read
+WRONG = (
+    AttributeError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)  # what reading strange data trips over
+_ROLES = {
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "developer": "system",
+}
+_STATES = {"open": "incomplete", "incomplete": "incomplete"}  # all else is whole
+
+
+def write(path: Path, session: Mapping[str, Any]) -> None:
+    """Write an export, which only its owner may read: at its place whole, or not at all.
+
+    Raises:
+        InvalidRequest: It cannot be written there.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    text = json.dumps({"format": "oblix-session", "version": VERSION, **session}, indent=1, ensure_ascii=True)
+    try:
+        with open(os.open(aside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(text + "\n")
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise InvalidRequest(f"{path} cannot be written: {error.strerror or error}.", cause=error) from None
+
+
+def read(path: Path, now: float) -> Read:
+    """A session out of a file.
+
+    Args:
+        now: Seconds since the epoch, for what has no time.
+
+    Raises:
+        InvalidRequest: The file cannot be read, or holds no session; the message says what is wrong with it.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InvalidRequest(f"{path} has more than {LARGEST >> 20} MiB.", hint="That is no session of ours.")
+        found = json.loads(path.read_bytes())
+        return parsed(found, now)
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be read: {error.strerror or error}.", cause=error) from None
+    except InvalidRequest:
+        raise
+    except WRONG as error:
+        why = f"{type(error).__name__}: {error}"
+        raise InvalidRequest(
+            f"{path} holds no session: {why}.",
+            hint="Expected: a file of `oblix sessions export`, or of the original Oblix.",
+        ) from None
+
+
+def parsed(found: Mapping[str, Any], now: float) -> Read:
+    """A session out of plain data.
+
+    Raises:
+        Any of WRONG: It is none.
+    """
+    if found.get("version", VERSION) != VERSION and found.get("format") == "oblix-session":
+        raise ValueError(f"it is of version {found['version']!r}, and this one reads {VERSION}")
+    created = _time(found.get("created_at"), now)
+    return Read(
+        _text(found.get("title") or ""),
+        created,
+        _time(found.get("updated_at"), created),
+        _text(found.get("id") or ""),
+        _object(found.get("context")),
+        _object(found.get("metadata")),
+        [_row(message, created) for message in found["messages"]],
+    )
+
+
+def _row(found: Mapping[str, Any], otherwise: float) -> Row:
+    role = _ROLES[found["role"]]
+    message = message_of(role, {**found, "text": _text(found["content"])}, pinned=bool(found.get("pinned")))
+    beside = {"source_session_id": str(source)} if (source := found.get("source_session_id")) else {}
+    return Row(
+        _time(found.get("timestamp"), otherwise),
+        _STATES.get(found.get("state", ""), "whole"),
+        message.pinned,
+        2 if found.get("redacted") else int(bool(found.get("private"))),
+        role,
+        _tokens(message),
+        _text(found.get("model_id") or ""),
+        "",
+        "",
+        pack(message, **beside),
+    )
+
+
+def _tokens(message: Message) -> int:
+    return estimate_messages((message,))
+
+
+def _time(found: object, otherwise: float) -> float:
+    if found is None:
+        return otherwise
+    moment = datetime.fromisoformat(_text(found))
+    at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    iso(at)  # one that cannot be told again would spoil every list
+    return at
+
+
+def _text(found: object) -> str:
+    if not isinstance(found, str):
+        raise TypeError(f"a text is of type {type(found).__name__}")
+    return found
+
+
+def _object(found: object) -> Mapping[str, Any]:
+    if found is not None and not isinstance(found, Mapping):
+        raise TypeError(f"an object is of type {type(found).__name__}")
+    return found or {}
