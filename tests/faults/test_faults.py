@@ -17,7 +17,7 @@ from oblix.errors import AttemptFailed, FailureKind
 from oblix.execution.route import Route
 from oblix.execution.run import Walk
 from oblix.execution.timers import Watchdog
-from oblix.models import openai
+from oblix.models import openai, openai_answer
 from oblix.models.lines import LineDecoder
 from oblix.models.transport import Answer, Permit
 from oblix.testing.faults import KINDS, MOMENTS, Fault, Received, Tempo, impossible
@@ -138,7 +138,7 @@ def test_streams_that_continue_are_gone_on_with_by_a_model_that_can() -> None:
 
 def no_proof(patch: pytest.MonkeyPatch) -> None:
     """The end of the connection is taken for the end of the answer."""
-    patch.setattr(openai._Told, "end", lambda self, model_id: End("stop"))
+    patch.setattr(openai_answer.Told, "end", lambda self, spec: End("stop"))
 
 
 def spliced(patch: pytest.MonkeyPatch) -> None:
@@ -221,10 +221,10 @@ def indiscreet(patch: pytest.MonkeyPatch) -> None:
 def forgetful(patch: pytest.MonkeyPatch) -> None:
     """The decision is not written down."""
 
-    async def not_at_all(self: Recorder, *decision: Any) -> None:
+    async def not_at_all(self: Recorder, *decision: Any, **also: Any) -> bool:
         raise NotImplementedError
 
-    async def decide(self: Hall, request: Any, told: list[Any]) -> Any:
+    async def decide(self: Hall, request: Any, told: list[Any], round_: Any) -> Any:
         told.append(await self.think(request))
         return told[0]
 
@@ -234,7 +234,7 @@ def forgetful(patch: pytest.MonkeyPatch) -> None:
 
 def free(patch: pytest.MonkeyPatch) -> None:
     """What fails costs nothing."""
-    patch.setattr("oblix.execution.attempt.Try._cost", lambda self, *tokens: 0.0)
+    patch.setattr("oblix.execution.charge.Charge.cost", lambda self, used, *, is_whole: 0)
 
 
 CAUGHT: list[tuple[str, Callable[[pytest.MonkeyPatch], None], Callable[[Ask], bool]]] = [

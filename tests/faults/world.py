@@ -13,10 +13,12 @@ from oblix import OblixClient
 from oblix.client.record import Recorder
 from oblix.decision.facts import Facts
 from oblix.decision.policy import Policy
+from oblix.storage.store import Store, Work
 from oblix.testing.faults import FaultServer, Tempo, Upstream
 from oblix.types.attempt import Attempt
 from oblix.types.decision import Decision
 from oblix.types.request import Request
+from oblix.types.secret import SecretStr
 from oblix.types.spec import Timeouts
 
 from .cells import SEATS, Seat
@@ -30,15 +32,18 @@ PRICE = (1.0, 5.0)  # USD per million tokens, the fault server's
 class Witness(Recorder):
     """The client's own recorder, with the loop's time at which each decision was safe and each attempt was over."""
 
-    def __init__(self) -> None:
-        super().__init__(":memory:")
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
         self.written: dict[str, float] = {}
         self.endings: Counter[str] = Counter()
         self.noticed: dict[tuple[str, str], float] = {}
 
-    async def decided(self, decision: Decision, facts: Facts, policy: Policy, request: Request) -> None:
-        await super().decided(decision, facts, policy, request)
+    async def decided(
+        self, decision: Decision, facts: Facts, policy: Policy, request: Request, *, also: Work[Any] | None = None
+    ) -> bool:
+        is_kept = await super().decided(decision, facts, policy, request, also=also)
         self.written[decision.id] = asyncio.get_running_loop().time()
+        return is_kept
 
     def ended(self, decision: Decision, attempts: Sequence[Attempt], **rest: Any) -> None:
         self.endings[decision.id] += 1
@@ -70,7 +75,7 @@ class World:
     def hook(self, seat: Seat, name: str, url: str) -> None:
         """Make a model known, or known anew at another address."""
         options = {"timeouts": TIMERS} if seat.place == "edge" else {"timeouts": TIMERS, "price": PRICE}
-        self.client._hook(seat.provider, name, url, KEY, options)
+        self.client._hook(seat.provider, name, url, SecretStr(KEY), options)
 
     def is_edge(self, model_id: str) -> bool:
         return self.client._hall.models[model_id].spec.is_edge
@@ -89,7 +94,7 @@ async def world(tempo: Tempo = TEMPO) -> AsyncIterator[World]:
     async with FaultServer(tempo) as server:
         client = OblixClient(store=":memory:")
         hall = client._hall
-        hall.recorder = witness = Witness()
+        hall.recorder = witness = Witness(hall.store)
         made = World(server, client, witness)
         tell = hall.panel.notice
 

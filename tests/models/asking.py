@@ -18,6 +18,7 @@ from oblix.models.transport import Transport
 from oblix.types.chunk import Chunk, Delta, End, Progress
 from oblix.types.messages import Message
 from oblix.types.request import Request
+from oblix.types.secret import SecretStr
 from oblix.types.spec import ModelSpec, Place
 
 from .upstream import Asked, Script, Upstream
@@ -86,13 +87,14 @@ def ask(prompt: str = "Say hello.", **wishes: Any) -> Request:
 def spec_of(wire: Wire, base: str, *, place: Place | None = None, **facts: Any) -> ModelSpec:
     """The spec of a model at a base address."""
     place = place or ("edge" if wire == "ollama" else "cloud")
-    name = facts.pop("name", "tried")
-    return ModelSpec(f"{wire}:{name}", wire, name, place, endpoint=base + _PATH[wire], **facts)
+    name, provider = facts.pop("name", "tried"), facts.pop("provider", wire)
+    return ModelSpec(f"{provider}:{name}", provider, name, place, endpoint=base + _PATH[wire], **facts)
 
 
 def model_of(wire: Wire, spec: ModelSpec, transport: Transport, **settings: Any) -> Model:
     """The provider's model."""
-    return _MAKE[wire](spec, transport, **{"key": KEY, **settings})
+    key = settings.pop("key", KEY)
+    return _MAKE[wire](spec, transport, key=None if key is None else SecretStr(key), **settings)
 
 
 def call(said: str = "") -> Call:

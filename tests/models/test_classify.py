@@ -8,6 +8,7 @@ import pytest
 
 from oblix.errors import FailureKind
 from oblix.models.classify import classify
+from oblix.types.secret import SecretStr
 
 K = FailureKind
 OPENAI_QUOTA = {
@@ -337,7 +338,7 @@ def test_what_a_403_is_about(body: object, words: str) -> None:
 )
 def test_an_echoed_key_is_masked(status: int, shape: str) -> None:
     key = "sk-proj-abcdefghijklmnop0123"
-    failure = classify(status, shape.format(key=key).encode(), secret=key)
+    failure = classify(status, shape.format(key=key).encode(), secret=SecretStr(key))
     assert key not in repr(failure) + str(failure)
     assert "bad key ***" in failure.message
 
@@ -346,9 +347,9 @@ def test_a_key_that_is_cut_in_two_is_masked() -> None:
     """A long answer is cut for display after the key was masked, never through it."""
     key = "sk-proj-abcdefghijklmnop0123"
     body = ("x" * 1990 + key + "y" * 100).encode()
-    failure = classify(500, body, secret=key)
+    failure = classify(500, body, secret=SecretStr(key))
     assert "sk-proj" not in failure.message
-    assert "sk-proj" not in classify(500, ("x" * 290 + key).encode(), secret=key).message
+    assert "sk-proj" not in classify(500, ("x" * 290 + key).encode(), secret=SecretStr(key)).message
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ GOOD = stream(start(), opens(), PING, text("Hel"), text("lo"), closes(), ends(),
 
 
 def body_of(**wishes: Any) -> dict[str, Any]:
-    return hear("claude", GOOD, request=ask(**wishes)).asked[0].json
+    return hear("claude", GOOD, request=ask(**wishes), capabilities=frozenset({"vision"})).asked[0].json
 
 
 def test_a_happy_stream() -> None:
@@ -169,10 +169,9 @@ def test_a_conversation() -> None:
         {
             "role": "user",
             "content": [
-                {"type": "text", "text": "Look."},
                 {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "AAAA"}},
                 {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}},
-                {"type": "text", "text": "What is this?"},
+                {"type": "text", "text": "Look.\nWhat is this?"},
             ],
         },
         {
@@ -388,3 +387,34 @@ def test_half_a_call_that_ends_as_if_it_were_whole_is_no_answer() -> None:
         hear("claude", stream(start(), call, half, closes(), ends("tool_use"), STOP)).failed.kind
         is FailureKind.PROTOCOL
     )
+
+
+def test_thoughts_are_kept_as_they_came_and_unsigned_ones_are_not() -> None:
+    """They go back with the next request; without a signature they would be refused."""
+    heard = hear(
+        "claude",
+        stream(
+            start(),
+            opens(0, type="thinking", thinking="", signature=""),
+            piece(0, type="thinking_delta", thinking="Let "),
+            piece(0, type="thinking_delta", thinking="me see."),
+            piece(0, type="signature_delta", signature="EqQB"),
+            closes(0),
+            opens(1, type="redacted_thinking", data="EmwK"),
+            closes(1),
+            opens(2, type="thinking", thinking="unsigned"),
+            closes(2),
+            opens(3, type="redacted_thinking"),
+            piece(9, type="signature_delta", signature="of nothing"),
+            opens(4),
+            text("Yes.", 4),
+            ends(),
+            STOP,
+        ),
+    )
+    assert [thought.body for thought in heard.end.thoughts] == [
+        {"type": "thinking", "thinking": "Let me see.", "signature": "EqQB"},
+        {"type": "redacted_thinking", "data": "EmwK"},
+    ]
+    assert {(thought.provider, thought.model) for thought in heard.end.thoughts} == {("claude", "tried")}
+    assert (heard.text, heard.progress) == ("Yes.", 4)

@@ -9,6 +9,7 @@ import pytest
 
 from oblix.errors import ConfigurationError, FailureKind
 from oblix.models.ollama import MAX_WINDOW, MIN_WINDOW
+from oblix.models.portable import NO_RESULT
 from oblix.types.chunk import Delta, Usage
 from oblix.types.messages import Image, Message, ResponseFormat, Text, Tool, ToolCall
 
@@ -39,7 +40,9 @@ GOOD = stream(says("Hel"), says("lo"), ends())
 
 
 def body_of(settings: dict[str, Any] | None = None, *, window: int | None = None, **wishes: Any) -> dict[str, Any]:
-    return hear("ollama", GOOD, request=ask(**wishes), settings=settings, window=window).asked[0].json
+    vision = frozenset({"vision"})
+    heard = hear("ollama", GOOD, request=ask(**wishes), settings=settings, window=window, capabilities=vision)
+    return heard.asked[0].json
 
 
 def test_a_happy_stream() -> None:
@@ -139,7 +142,7 @@ def test_a_conversation() -> None:
             ],
         },
         {"role": "tool", "content": "12 °C", "tool_call_id": "c1", "tool_name": "get_weather"},
-        {"role": "tool", "content": "lost", "tool_call_id": "gone"},
+        {"role": "tool", "content": NO_RESULT, "tool_call_id": "c2", "tool_name": "now"},
     ]
 
 

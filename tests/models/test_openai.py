@@ -8,6 +8,7 @@ import pytest
 
 from oblix.errors import FailureKind
 from oblix.models.openai import OpenAIModel
+from oblix.models.openai_body import body
 from oblix.models.transport import Transport
 from oblix.types.chunk import Delta, Usage
 from oblix.types.messages import Image, Message, ResponseFormat, Text, Tool, ToolCall
@@ -41,7 +42,7 @@ GOOD = stream(says("", role="assistant"), says("Hel"), says("lo"), says(finish="
 
 def body_of(**wishes: Any) -> dict[str, Any]:
     """What goes over the wire for these wishes."""
-    return hear("openai", GOOD, request=ask(**wishes)).asked[0].json
+    return hear("openai", GOOD, request=ask(**wishes), capabilities=frozenset({"vision"})).asked[0].json
 
 
 def test_a_happy_stream() -> None:
@@ -134,6 +135,7 @@ def test_a_conversation() -> None:
             Message("assistant", "", (ToolCall("call_1", "get_weather", '{"city": "Bonn"}'),)),
             Message("tool", "12 °C", tool_call_id="call_1"),
             Message("assistant", "Cold.", (ToolCall("call_2", "now", ""),)),
+            Message("tool", "noon", tool_call_id="call_2"),
         )
     )
     assert body["messages"] == [
@@ -161,8 +163,9 @@ def test_a_conversation() -> None:
         {
             "role": "assistant",
             "content": "Cold.",
-            "tool_calls": [{"id": "call_2", "type": "function", "function": {"name": "now", "arguments": ""}}],
+            "tool_calls": [{"id": "call_2", "type": "function", "function": {"name": "now", "arguments": "{}"}}],
         },
+        {"role": "tool", "content": "noon", "tool_call_id": "call_2"},
     ]
 
 
@@ -352,12 +355,26 @@ def test_a_malformed_event(event: bytes) -> None:
 def test_openais_own_service_has_another_name_for_the_limit() -> None:
     """Its newer models refuse `max_tokens`; the compatible servers know nothing else."""
     spec = ModelSpec("openai:gpt", "openai", "gpt", "cloud", endpoint="https://api.openai.com/v1")
-    body = OpenAIModel(spec, Transport())._body(ask(max_tokens=5))
-    assert body["max_completion_tokens"] == 5
-    assert "max_tokens" not in body
+    found = body(ask(max_tokens=5), spec, None)
+    assert found["max_completion_tokens"] == 5
+    assert "max_tokens" not in found
 
 
 def test_state_and_close_touch_nothing() -> None:
     model = OpenAIModel(spec_of("openai", "http://127.0.0.1:9", window=8), Transport())
     assert (model.state().loaded, model.state().window) == (True, 8)
     run(model.close())
+
+
+def test_a_choice_that_says_nothing_but_its_end() -> None:
+    """Some servers send `null` where the others send an empty delta."""
+    last = {"choices": [{"index": 0, "delta": None, "finish_reason": "stop"}]}
+    heard = hear("openai", stream(says("Hi"), last, usage(9, 2), DONE))
+    assert (heard.text, heard.end.finish_reason) == ("Hi", "stop")
+
+
+def test_mistral_is_told_of_an_answer_that_the_caller_began() -> None:
+    """Else it refuses a last turn of its own."""
+    talk = (Message("user", "Count."), Message("assistant", "One, two, "))
+    body = hear("openai", GOOD, request=ask(messages=talk), provider="mistral").asked[0].json
+    assert body["messages"][-1] == {"role": "assistant", "content": "One, two, ", "prefix": True}

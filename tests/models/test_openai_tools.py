@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from oblix.errors import FailureKind
-from oblix.types.messages import ToolCall
+from oblix.types.messages import Message, Thought, ToolCall
 
-from .asking import hear
+from .asking import ask, hear
 from .test_openai import DONE, says, stream
 
 
@@ -106,3 +106,42 @@ def test_half_a_call_that_ends_as_if_it_were_whole_is_no_answer() -> None:
         stream(says(tool_calls=[tool(0, "a", "get_weather", '{"city": "Bo')]), says(finish="tool_calls"), DONE),
     )
     assert heard.failed.kind is FailureKind.PROTOCOL
+
+
+def test_what_openrouter_streams_of_a_thought_goes_back_whole_with_its_calls() -> None:
+    """It asks many models, and wants the blocks of each as they were."""
+
+    def detail(kind: str, index: int, **more: Any) -> dict[str, Any]:
+        return {"reasoning_details": [{"type": kind, "index": index, "format": "anthropic-claude-v1", **more}]}
+
+    script = stream(
+        says(reasoning="Let", **detail("reasoning.text", 0, text="Let")),
+        says(**detail("reasoning.text", 0, text=" me look.", signature=None)),
+        says(**detail("reasoning.text", 0, text="", signature="sig")),
+        says(**detail("reasoning.encrypted", 1, data="AAAA", id="rs_1")),
+        says(tool_calls=[tool(0, "call_a", "now", "{}")]),
+        says(finish="tool_calls"),
+        DONE,
+    )
+    end = hear("openai", script, name="google/gemini-3.8-flash", provider="openrouter").end
+    (thought,) = end.thoughts
+    blocks = [
+        {
+            "type": "reasoning.text",
+            "index": 0,
+            "format": "anthropic-claude-v1",
+            "text": "Let me look.",
+            "signature": "sig",
+        },
+        {"type": "reasoning.encrypted", "index": 1, "format": "anthropic-claude-v1", "data": "AAAA", "id": "rs_1"},
+    ]
+    assert thought == Thought("openrouter", {"reasoning_details": blocks}, model="google/gemini-3.8-flash")
+    talk = (
+        Message("user", "How late?"),
+        Message("assistant", "", end.tool_calls, thoughts=end.thoughts),
+        Message("tool", "noon", tool_call_id="call_a"),
+    )
+    heard = hear("openai", script, request=ask(messages=talk), name="google/gemini-3.8-flash", provider="openrouter")
+    assert heard.asked[0].json["messages"][1]["reasoning_details"] == blocks
+    heard = hear("openai", script, request=ask(messages=talk), name="another", provider="openrouter")
+    assert "reasoning_details" not in heard.asked[0].json["messages"][1]

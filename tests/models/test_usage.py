@@ -39,7 +39,9 @@ def openai_usage(prompt: int, answer: int, **more: Any) -> Usage:
         pytest.param({"total_tokens": 92}, Usage(90, 2), id="a total"),
         pytest.param({"total_tokens": 497}, Usage(90, 407), id="Gemini: thoughts in the total only"),
         pytest.param(
-            {"total_tokens": 497, "completion_tokens_details": {"reasoning_tokens": 405}}, Usage(90, 407), id="xAI"
+            {"total_tokens": 497, "completion_tokens_details": {"reasoning_tokens": 405}},
+            Usage(90, 407, reasoning_tokens=405),
+            id="xAI",
         ),
         pytest.param({"total_tokens": 1}, Usage(90, 2), id="a total that is none"),
         pytest.param({"total_tokens": "many", "cached_tokens": -1}, Usage(90, 2), id="a slip costs no answer"),

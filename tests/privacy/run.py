@@ -18,6 +18,7 @@ import pytest
 from oblix.decision import decide, rules
 from oblix.models.transport import Permit
 from oblix.testing.faults import FaultServer, Upstream
+from oblix.types.secret import SecretStr
 
 from .cases import CLOUDS, CONTROLS, Case, Rig, cases, controls, redactions
 from .names import CLOUD, Names
@@ -149,7 +150,7 @@ async def _learn(made: World) -> None:
 def _open_cloud(made: World, server: FaultServer) -> Upstream:
     upstream = server.upstream("open", wire=CLOUDS[0].wire)
     url = upstream.url.replace("127.0.0.1", f"open-{made.number}{CLOUD}")
-    made.client._hook(CLOUDS[0].provider, "open", url, KEY, {"price": PRICE})
+    made.client._hook(CLOUDS[0].provider, "open", url, SecretStr(KEY), {"price": PRICE})
     return upstream
 
 

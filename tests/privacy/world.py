@@ -9,6 +9,7 @@ from typing import Any
 
 from oblix import OblixClient
 from oblix.testing.faults import FaultServer, Tempo, Upstream
+from oblix.types.secret import SecretStr
 from oblix.types.spec import Timeouts
 
 from .cases import CLOUDS, EDGES, Case, Seat
@@ -81,7 +82,7 @@ class World:
     def _hook(self, kept: dict[str, Upstream], seat: Seat, name: str, host: str, options: dict[str, Any]) -> str:
         model_id = f"{seat.provider}:{name}"
         upstream = kept[model_id] = self.server.upstream(model_id, wire=seat.wire)
-        self.client._hook(seat.provider, name, upstream.url.replace("127.0.0.1", host), KEY, options)
+        self.client._hook(seat.provider, name, upstream.url.replace("127.0.0.1", host), SecretStr(KEY), options)
         return model_id
 
     def mark(self) -> Mark:

@@ -18,6 +18,7 @@ from oblix.testing.faults import KINDS, MOMENTS, Fault, FaultServer, Tempo, Upst
 from oblix.types.chunk import Delta, End
 from oblix.types.messages import Message
 from oblix.types.request import Request
+from oblix.types.secret import SecretStr
 from oblix.types.spec import ModelSpec
 
 from .fault_client import MARKER, WIRES, run
@@ -55,7 +56,9 @@ def with_model(wire: Wire, ask: Callable[[Upstream, Model], Awaitable[None]]) ->
             stack.push_async_callback(transport.close)
             await ask(
                 up,
-                MAKE[wire](ModelSpec(f"{wire}:tried", wire, "tried", "edge", endpoint=up.url), transport, key="sk-1"),
+                MAKE[wire](
+                    ModelSpec(f"{wire}:tried", wire, "tried", "edge", endpoint=up.url), transport, key=SecretStr("sk-1")
+                ),
             )
 
     run(main())

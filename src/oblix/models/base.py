@@ -28,11 +28,13 @@ class Call:
         connect_timeout: Seconds for name look-up and connection.
         said: The beginning of the answer, which the model goes on from without repeating it. Given only to a model whose `spec` has the
             capability `prefill`; empty for an answer from its start.
+        most_tokens: Tokens that may be written from here on, whatever the request says: what a budget can pay. `None` for no bound.
     """
 
     watch: Watch
     connect_timeout: float = 5.0
     said: str = ""
+    most_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +90,27 @@ class Loadable(Protocol):
         """
 
 
-__all__ = ["AttemptFailed", "Call", "Loadable", "Model", "ModelState", "Watch"]
+@runtime_checkable
+class Hiding(Protocol):
+    """A model that can write tokens which are billed and not seen while they are written. What has no `hides_tokens` shows all of them."""
+
+    def hides_tokens(self, request: Request) -> bool:
+        """Whether it may for this request: by its name, by what is asked, and by what its answers have cost so far."""
+
+
+def hides_tokens(model: Model, request: Request) -> bool:
+    """Whether a model may write tokens for this request that are billed and not seen while they are written."""
+    asked = getattr(model, "hides_tokens", None)  # 20 times as quick as asking the protocol
+    return asked is not None and asked(request)
+
+
+def bound_of(model: Model, request: Request) -> int | None:
+    """Tokens that an answer to this request can have at most, `None` where nothing bounds it.
+
+    A provider may have a default of its own, and the caller's `provider_options` can say another limit than the request does.
+    """
+    asked = getattr(model, "bound", None)
+    return request.max_tokens if asked is None else asked(request)
+
+
+__all__ = ["AttemptFailed", "Call", "Hiding", "Loadable", "Model", "ModelState", "Watch", "bound_of", "hides_tokens"]

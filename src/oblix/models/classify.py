@@ -11,6 +11,7 @@ import msgspec
 
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.retry_after import retry_after
+from oblix.types.secret import MASK, SecretStr
 
 K = FailureKind
 _BY_STATUS = {
@@ -158,7 +159,7 @@ def classify(
     *,
     headers: Mapping[str, str] | None = None,
     model_id: str = "",
-    secret: str | None = None,
+    secret: SecretStr | None = None,
     now: float = nan,
 ) -> AttemptFailed:
     """The failure that an error answer stands for.
@@ -170,8 +171,8 @@ def classify(
         now: Seconds since the epoch, to read a wait that is said as a date; `nan` when there can be none.
     """
     codes, text = _read(body)
-    if secret and len(secret) > 3:
-        text = text.replace(secret, "***")
+    if secret is not None:
+        text = _without(secret, text)
     text = text[:2000]  # what is to be said is said by then, and looking for words costs time
     meant = _meant(status, codes)
     wait = retry_after(headers or {}, body.decode("utf-8", "replace") if meant == 429 or meant >= 500 else text, now)
@@ -190,6 +191,11 @@ def classify(
     if kind is K.CONTEXT_OVERFLOW:
         error.tokens, error.window = _overflow(body)
     return error
+
+
+def _without(secret: SecretStr, text: str) -> str:
+    """The text without a key that it quotes; what is as short as a word is none."""
+    return text.replace(secret.reveal(), MASK) if len(secret.reveal()) > 3 else text
 
 
 def _kind(status: int, codes: list[str], text: str, wait: float | None) -> FailureKind:

@@ -11,6 +11,7 @@ from oblix.models.base import Call
 from oblix.models.classify import classify
 from oblix.models.transport import Answer, Permit, Transport
 from oblix.models.wire_tools import encode
+from oblix.types.secret import Concealed, SecretStr
 from oblix.types.spec import ModelSpec
 
 
@@ -19,17 +20,28 @@ class Endpoint:
 
     Args:
         types: The content types of an answer.
-        headers: Of every request, the key's among them.
-        secret: The key, which is never told on.
+        key: Sent with every request, and never told on. It may be set later.
+        headers: Of every request, beside the key's.
     """
 
     def __init__(
-        self, transport: Transport, types: tuple[str, ...], *, headers: Mapping[str, str] | None, secret: str | None
+        self,
+        transport: Transport,
+        types: tuple[str, ...],
+        *,
+        key: SecretStr | None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
+        self.key = key
         self._transport = transport
         self._types = types
-        self._headers = headers
-        self._secret = secret
+        self._plain = dict(headers or {})
+
+    def _headers(self) -> dict[str, str]:
+        """Made for each request and kept nowhere, so that the key lies in one place only."""
+        if self.key is None:
+            return self._plain
+        return self._plain | {"Authorization": Concealed(f"Bearer {self.key.reveal()}")}
 
     async def ask(self, url: str, body: dict[str, Any], *, permit: Permit, call: Call) -> Answer:
         """A good answer, whose body is still to come. Always `close()` it.
@@ -38,7 +50,7 @@ class Endpoint:
             AttemptFailed: Of the kind that fits, when there is none.
         """
         answer = await self._transport.post(
-            url, body=encode(body), permit=permit, headers=self._headers, connect_timeout=call.connect_timeout
+            url, body=encode(body), permit=permit, headers=self._headers(), connect_timeout=call.connect_timeout
         )
         try:
             if answer.status != 200:
@@ -61,7 +73,7 @@ class Endpoint:
         self, url: str, body: dict[str, Any] | None, permit: Permit, *, connect_timeout: float, cap: int = 8 << 20
     ) -> tuple[int, bytes, Mapping[str, str]]:
         """Status, whole body (up to `cap` bytes) and headers of a short exchange, whatever they are; without a body it is a GET."""
-        settings: dict[str, Any] = {"permit": permit, "headers": self._headers, "connect_timeout": connect_timeout}
+        settings: dict[str, Any] = {"permit": permit, "headers": self._headers(), "connect_timeout": connect_timeout}
         if body is None:
             answer = await self._transport.get(url, **settings)
         else:
@@ -75,4 +87,19 @@ class Endpoint:
         self, spec: ModelSpec, status: int, body: bytes, headers: Mapping[str, str] | None = None
     ) -> AttemptFailed:
         """What an error answer stands for (see `classify`); status 200 for an error inside of a good one."""
-        return classify(status, body, headers=headers, model_id=spec.id, secret=self._secret, now=time.time())
+        return classify(status, body, headers=headers, model_id=spec.id, secret=self.key, now=time.time())
+
+
+class Keyed:
+    """A model behind an endpoint, seen by who looks after keys: its key may be found after it was hooked."""
+
+    _endpoint: Endpoint
+
+    @property
+    def key(self) -> SecretStr | None:
+        """The key that its requests carry."""
+        return self._endpoint.key
+
+    @key.setter
+    def key(self, key: SecretStr | None) -> None:
+        self._endpoint.key = key

@@ -17,15 +17,18 @@ import msgspec
 from oblix.decision.tokens import estimate_messages
 from oblix.errors import AttemptFailed, ConfigurationError, FailureKind
 from oblix.models.base import Call, ModelState
-from oblix.models.endpoint import Endpoint
+from oblix.models.dialects import dialect_of
+from oblix.models.endpoint import Endpoint, Keyed
 from oblix.models.fitting import Ruler, with_numbers
 from oblix.models.ndjson import NdjsonDecoder
 from oblix.models.ollama_memory import OllamaMemory, keep_seconds
+from oblix.models.portable import portable
 from oblix.models.transport import Answer, Permit, Transport
-from oblix.models.wire_tools import continued, function_tools, read_arguments, safe, whole_calls
+from oblix.models.wire_tools import bounded, continued, function_tools, least_limit, read_arguments, safe, whole_calls
 from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
 from oblix.types.messages import Message, ToolCall
 from oblix.types.request import Request
+from oblix.types.secret import SecretStr
 from oblix.types.spec import ModelSpec
 
 MIN_WINDOW = 4096  # tokens; Ollama's own default on machines with less than 24 GiB of VRAM
@@ -92,18 +95,15 @@ class _Server(Endpoint):
         return error
 
 
-class OllamaModel:
+class OllamaModel(Keyed):
     """A model of an Ollama server."""
 
     def __init__(
-        self, spec: ModelSpec, transport: Transport, *, key: str | None = None, keep_alive: str | int = "5m"
+        self, spec: ModelSpec, transport: Transport, *, key: SecretStr | None = None, keep_alive: str | int = "5m"
     ) -> None:
         self.spec = spec
         self._url = spec.endpoint or ""
-        self._headers = {"Authorization": f"Bearer {key}"} if key else None
-        self._endpoint = _Server(
-            transport, ("application/x-ndjson", "application/json"), headers=self._headers, secret=key
-        )
+        self._endpoint = _Server(transport, ("application/x-ndjson", "application/json"), key=key)
         self._keep_alive = keep_alive
         with suppress(ValueError):
             self._keep_alive = int(keep_alive)  # a number in quotes is none to Ollama
@@ -123,7 +123,7 @@ class OllamaModel:
         if asked is None:
             yield End("length")
             return
-        body = self._body(asked)
+        body = self._body(asked, call.most_tokens)
         window = _window(body)
         self._ruler.refuse(asked, window, model_id=self.spec.id)
         if permit.private:
@@ -229,7 +229,7 @@ class OllamaModel:
                 f"{self.spec.id} is forwarded by Ollama to {remote}; a private prompt may not be sent to it",
             )
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def _body(self, request: Request, most_tokens: int | None = None) -> dict[str, Any]:
         own = _own_options(request)
         options: dict[str, Any] = {} if "num_ctx" in own else {"num_ctx": self._fitting_window(request)}
         wishes = {
@@ -242,7 +242,7 @@ class OllamaModel:
         options.update((name, value) for name, value in wishes.items() if value is not None)
         body: dict[str, Any] = {
             "model": self.spec.name,
-            "messages": _messages(request.messages),
+            "messages": _messages(portable(request.messages, dialect_of(self.spec), self.spec)),
             "stream": True,
             "keep_alive": self._keep_alive,
             "truncate": False,  # a prompt that does not fit is an error, not a shorter prompt
@@ -256,6 +256,7 @@ class OllamaModel:
         if request.logprobs:
             body |= {"logprobs": True, "top_logprobs": request.logprobs}
         options.update(own)
+        body["options"] = bounded(options, ("num_predict",), most_tokens)
         return body | {name: value for name, value in request.provider_options.items() if name != "options"}
 
     def _fitting_window(self, request: Request) -> int:
@@ -275,6 +276,11 @@ class OllamaModel:
         self._ruler.refuse(request, window, model_id=self.spec.id)  # what cannot fit needs no room
         self._window = window
         return window
+
+    def bound(self, request: Request) -> int | None:
+        """See `models.base.bound_of`."""
+        own = {"num_predict": request.max_tokens} | dict(_own_options(request))
+        return least_limit(own, ("num_predict",))
 
     def state(self) -> ModelState:
         """What is known of the server's memory; a service in the cloud is taken to be loaded."""

@@ -14,10 +14,11 @@ from oblix.decision.privacy.restore import Restorer, restored_json
 from oblix.decision.privacy.texts import is_long
 from oblix.decision.privacy.vault import Vault
 from oblix.errors import AttemptFailed, FailureKind
-from oblix.models.base import Call, Loadable, Model, ModelState
+from oblix.models.base import Call, Loadable, Model, ModelState, bound_of, hides_tokens
 from oblix.types.chunk import Chunk, Delta, End, Progress
 from oblix.types.messages import Message
 from oblix.types.request import Request
+from oblix.types.secret import SecretStr
 from oblix.types.spec import ModelSpec
 
 
@@ -40,7 +41,9 @@ class Redaction:
         return self._done[1:]
 
     def _take_out(self, request: Request) -> tuple[Request, Vault, str | None]:
-        unsealed = replace(request, redact=False)  # which is done here; a label of any other kind stays, and is refused
+        # Redaction is done here; a label of any other kind stays, and is refused. Thoughts are signed, and cannot be changed.
+        bare = tuple(replace(m, thoughts=()) if m.thoughts else m for m in request.messages)
+        unsealed = replace(request, redact=False, messages=bare)
         why = can_redact(unsealed, self.scan)
         if why is not None:
             return unsealed, Vault(), why
@@ -84,9 +87,23 @@ class Redacted:
                     if text := restorer.end():
                         yield Delta(text)
                     calls = [replace(each, arguments=restored_json(each.arguments, vault)) for each in chunk.tool_calls]
-                    yield replace(chunk, tool_calls=tuple(calls))
+                    # Its thoughts are on what it was shown, and signed for that: what the caller keeps holds the originals.
+                    yield replace(chunk, tool_calls=tuple(calls), thoughts=())
                 else:
                     yield chunk
+
+    @property
+    def key(self) -> SecretStr | None:
+        """The model's, for budgets by key; `None` where it has none."""
+        return getattr(self._model, "key", None)
+
+    def bound(self, request: Request) -> int | None:
+        """As the model knows it; see `models.base.bound_of`."""
+        return bound_of(self._model, request)
+
+    def hides_tokens(self, request: Request) -> bool:
+        """As the model knows it; see `models.base.Hiding`."""
+        return hides_tokens(self._model, request)
 
     def state(self) -> ModelState:
         """As the model knows it."""

@@ -66,6 +66,11 @@ def read_arguments(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {"input": found}
 
 
+def object_text(arguments: str) -> str:
+    """The arguments of an earlier tool call as JSON text of an object, as templates and strict services want them."""
+    return arguments if _is_object(arguments) else encode(read_arguments(arguments)).decode()
+
+
 def function_tools(tools: tuple[Tool, ...]) -> list[dict[str, Any]]:
     """Tools in the shape that OpenAI defined and Ollama and llama.cpp took over."""
     return [
@@ -79,6 +84,24 @@ def function_tools(tools: tuple[Tool, ...]) -> list[dict[str, Any]]:
         }
         for tool in tools
     ]
+
+
+def bounded(body: dict[str, Any], names: tuple[str, ...], most: int | None) -> dict[str, Any]:
+    """The body with no limit of the answer's length above `most`: what it says itself is lowered; else the first name says it.
+
+    Args:
+        names: Under which the server takes a limit. What is no number, or below 0, is none to some servers.
+        most: Tokens; `None` for no bound.
+    """
+    if most is None:
+        return body
+    told = {name: body[name] for name in names if name in body} or {names[0]: most}
+    return body | {name: min(n, most) if type(n) is int and n >= 0 else most for name, n in told.items()}
+
+
+def least_limit(body: dict[str, Any], names: tuple[str, ...]) -> int | None:
+    """The lowest limit of the answer's length that a body has; `None` without one. What is no number, or below 0, is none."""
+    return min((body[name] for name in names if type(body.get(name)) is int and body[name] >= 0), default=None)
 
 
 def whole_calls(calls: Iterable[ToolCall], finish_reason: str, model_id: str) -> tuple[ToolCall, ...]:

@@ -11,6 +11,9 @@ from oblix.models.embedded.wire import Reader, body, failure
 from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
 from oblix.types.messages import Message, Tool, ToolCall
 from oblix.types.request import Request
+from oblix.types.spec import ModelSpec
+
+SPEC = ModelSpec("embedded:smollm2", "embedded", "smollm2", "edge")
 
 
 def delta(finish: str | None = None, **content: Any) -> dict[str, Any]:
@@ -106,7 +109,7 @@ def test_a_forced_call_that_is_no_json_is_a_matter_of_protocol() -> None:
 
 def test_the_callers_options_pass_but_cannot_stop_the_stream() -> None:
     options = {"min_p": 0.1, "stream": False, "return_progress": False, "n": 3, "messages": []}
-    found = body(Request("r", (Message("user", "Hi"),), provider_options=options))
+    found = body(Request("r", (Message("user", "Hi"),), provider_options=options), SPEC)
     assert found["min_p"] == 0.1
     assert found["stream"] is True
     assert found["return_progress"] is True
@@ -116,6 +119,6 @@ def test_the_callers_options_pass_but_cannot_stop_the_stream() -> None:
 
 def test_tools_are_offered_unless_forbidden() -> None:
     tools = (Tool("f"),)
-    offered = body(Request("r", (Message("user", "Hi"),), tools=tools))
+    offered = body(Request("r", (Message("user", "Hi"),), tools=tools), SPEC)
     assert offered["tools"][0]["function"] == {"name": "f", "description": "", "parameters": {"type": "object"}}
-    assert "tools" not in body(Request("r", (Message("user", "Hi"),), tools=tools, tool_choice="none"))
+    assert "tools" not in body(Request("r", (Message("user", "Hi"),), tools=tools, tool_choice="none"), SPEC)

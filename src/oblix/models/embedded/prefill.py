@@ -21,7 +21,7 @@ from oblix.types.request import Request, unfit_to_continue
 # Characters that are repeated at most; tokens are shorter. It bounds the cost in scripts that write without spaces.
 _LONGEST = 32
 _LAST_WORD = re.compile(r"\s*\S*\s*\Z")
-_LIMITS = ("max_tokens", "max_completion_tokens", "n_predict")  # the engine's names for one wish
+LIMITS = ("max_tokens", "max_completion_tokens", "n_predict")  # the engine's names for one wish
 _OWN_GRAMMAR = ("grammar", "json_schema", "chat_template_kwargs")
 
 
@@ -85,7 +85,7 @@ def grammar(opening: str) -> str:
 
 def limits_of(body: Mapping[str, Any]) -> tuple[str, ...]:
     """The names under which `body` limits the length of the answer; the engine takes a number below 0 for no limit."""
-    return tuple(name for name in _LIMITS if type(body.get(name)) is int and body[name] >= 0)
+    return tuple(name for name in LIMITS if type(body.get(name)) is int and body[name] >= 0)
 
 
 def lowered(body: Mapping[str, Any], tokens: int) -> dict[str, Any] | None:

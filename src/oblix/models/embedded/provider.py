@@ -12,6 +12,7 @@ from oblix.models.embedded import pipe, prefill
 from oblix.models.embedded.engine import Engine, Settings
 from oblix.models.embedded.prefill import Beginning, Repetition
 from oblix.models.embedded.wire import Reader, body, must_call
+from oblix.models.wire_tools import bounded, least_limit
 from oblix.types.chunk import Chunk, End
 from oblix.types.request import Request
 from oblix.types.spec import ModelSpec
@@ -72,6 +73,7 @@ class EmbeddedModel:
                 yield End("length")
                 return
             wish, repetition = rest, Repetition(beginning.again)
+        wish = bounded(wish, prefill.LIMITS, call.most_tokens)
         answer = await self._engine.ask(wish, on_phase=call.watch.reached)
         try:
             reader = Reader(bool(must_call(request)), f"call_{request.id}")
@@ -97,6 +99,10 @@ class EmbeddedModel:
             begun = lowered
         return prefill.again(begun, beginning)
 
+    def bound(self, request: Request) -> int | None:
+        """See `models.base.bound_of`."""
+        return least_limit({"max_tokens": request.max_tokens} | request.provider_options, prefill.LIMITS)
+
     async def count_tokens(self, request: Request) -> int:
         """Exactly how many tokens the prompt has, the chat template included. Loads the weights if need be."""
         return await self._engine.count(self._body(request))
@@ -113,10 +119,10 @@ class EmbeddedModel:
         await self._engine.close()
 
     def _body(self, request: Request) -> dict[str, Any]:
-        if request.has_images:
+        if request.asks_about_images:
             raise AttemptFailed(
                 FailureKind.BAD_REQUEST,
                 f"{self.spec.id!r} reads no images.",
                 hint="hook a model that does, such as a cloud model",
             )
-        return body(request)
+        return body(request, self.spec)

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from oblix.errors import AttemptFailed, FailureKind
+from oblix.models.dialects import dialect_of
+from oblix.models.portable import portable
 from oblix.models.wire_tools import whole_calls
 from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
 from oblix.types.messages import Message, ResponseFormat, Tool, ToolCall
 from oblix.types.request import Request
+from oblix.types.spec import ModelSpec
 
 _REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "content_filter": "content_filter"}
 _ERRORS = {
@@ -40,14 +43,16 @@ def must_call(request: Request) -> tuple[Tool, ...]:
     return chosen
 
 
-def body(request: Request) -> dict[str, Any]:
+def body(request: Request, spec: ModelSpec) -> dict[str, Any]:
     """The request in OpenAI's form, with the engine's own additions.
 
     A tool that has to be called is asked for through a JSON schema: the engine's own `required` lets a small model write
     text without end before the call (tried with SmolLM2, xllamacpp 2026.10.11549).
     """
     forced = must_call(request)
-    messages = [_message(message) for message in request.messages]
+    messages = request.messages
+    if forced:
+        messages = (Message("system", _instruction(forced)), *messages)
     found: dict[str, Any] = {
         "temperature": request.temperature,
         "top_p": request.top_p,
@@ -61,14 +66,13 @@ def body(request: Request) -> dict[str, Any]:
         "response_format": _format(request.response_format) if request.response_format else None,
     }
     if forced:
-        messages.insert(0, {"role": "system", "content": _instruction(forced)})
         found["response_format"] = _format(ResponseFormat("json_schema", _call_schema(forced), "call"))
     elif request.tools and request.tool_choice != "none":
         found["tools"] = [_tool(tool) for tool in request.tools]
     return {
         **{key: value for key, value in found.items() if value is not None},
         **request.provider_options,
-        "messages": messages,
+        "messages": [_message(message) for message in portable(messages, dialect_of(spec), spec)],
         "stream": True,
         "stream_options": {"include_usage": True},
         "return_progress": True,  # else nothing is heard, and nothing can be stopped, while the prompt is read

@@ -19,6 +19,9 @@ from oblix.testing.faults.books import BillRow, Received
 from oblix.testing.faults.exchange import Exchange, Moment, Tempo
 from oblix.testing.faults.kind import MOMENTS, Fault, Kind
 from oblix.testing.faults.kinds import KINDS, impossible
+from oblix.testing.faults.manner import Manner
+from oblix.testing.faults.rules import RULES
+from oblix.testing.faults.sayings import Saying
 from oblix.testing.faults.server import FaultServer
 from oblix.testing.faults.upstream import Upstream
 from oblix.testing.faults.wires import Wire
@@ -26,13 +29,16 @@ from oblix.testing.faults.wires import Wire
 __all__ = [
     "KINDS",
     "MOMENTS",
+    "RULES",
     "BillRow",
     "Exchange",
     "Fault",
     "FaultServer",
     "Kind",
+    "Manner",
     "Moment",
     "Received",
+    "Saying",
     "Tempo",
     "Upstream",
     "Wire",

@@ -61,14 +61,15 @@ class Received:
 
 @dataclass(slots=True)
 class BillRow:
-    """What a provider bills for one request that it accepted. Output counts what was generated, delivered or not."""
+    """What a provider bills for one request that it accepted. Output counts what was generated, thoughts too, delivered or not."""
 
     marker: str
     input_tokens: int
     price: Price
     output_tokens: int = 0
+    cached_tokens: int = 0
 
     @property
     def usd(self) -> float:
         """Input and output at the upstream's price."""
-        return self.price.cost(self.input_tokens, self.output_tokens)
+        return self.price.cost(self.input_tokens, self.output_tokens, self.cached_tokens)

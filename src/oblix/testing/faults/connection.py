@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from oblix.testing.faults.exchange import Exchange, Moment, reset
 from oblix.testing.faults.kind import Kind
@@ -83,14 +84,18 @@ class Connection(asyncio.Protocol):
 
     def play(self, exchange: Exchange, kind: Kind, moment: Moment) -> None:
         """Answer well up to the moment, then let the kind act; in a task of its own, because that may take time."""
-        self._playing = self._upstream.server.start(self._play(exchange, kind, moment))
+        self._playing = self._upstream.server.start(self._play(exchange, _act(exchange, kind, moment)))
 
-    async def _play(self, exchange: Exchange, kind: Kind, moment: Moment) -> None:
+    def answer_slowly(self, exchange: Exchange, pause: float) -> None:
+        """Answer well, token by token."""
+        self._playing = self._upstream.server.start(self._play(exchange, exchange.answer_slowly(pause)))
+
+    async def _play(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
         is_over = False
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(exchange.tempo.cap):
-                    await _act(exchange, kind, moment)
+                    await work
                     is_over = True
         finally:
             self._playing = None

@@ -14,10 +14,12 @@ from typing import Literal, Protocol
 from zlib import crc32
 
 from oblix.testing.faults.books import BillRow, Received
-from oblix.testing.faults.questions import read_question
+from oblix.testing.faults.manner import Manner
+from oblix.testing.faults.questions import Question, read_question
+from oblix.testing.faults.sayings import TOKENS
 from oblix.testing.faults.texts import pieces_of, without_start
 from oblix.testing.faults.wire_http import LAST_CHUNK, chunk, head, odd_pieces
-from oblix.testing.faults.wires import ErrorWords, WireFormat
+from oblix.testing.faults.wires import Counts, ErrorWords, WireFormat
 
 Moment = Literal["before_headers", "before_first_token", "mid_stream", "at_end"]
 FLOOD_BLOCK = 64 << 10  # bytes; one write of a flood
@@ -73,9 +75,17 @@ class Exchange:
     """
 
     def __init__(
-        self, line: Line, request: Received, *, upstream: str, wire: WireFormat, tempo: Tempo, trap: Callable[[], str]
+        self,
+        line: Line,
+        request: Received,
+        *,
+        upstream: str,
+        wire: WireFormat,
+        tempo: Tempo,
+        manner: Manner,
+        trap: Callable[[], str],
     ) -> None:
-        self.request, self.wire, self.tempo = request, wire, tempo
+        self.request, self.wire, self.tempo, self.manner = request, wire, tempo, manner
         self.question = read_question(request.body)
         self.rows = {"content-type": wire.content_type}
         self.version = "1.1"
@@ -85,14 +95,14 @@ class Exchange:
         self.said = request.pieces
         self.bill: BillRow | None = None
         self.trap = trap
-        self.pieces = without_start(pieces_of(upstream, request.marker), self.question.prefix)
-        self.opening = wire.opening(self.question.input_tokens)
+        self.thoughts, self.pieces, self.is_cut = written(self.question, upstream, request.marker, manner)
+        self.opening = wire.opening(self._counts(1))
         self._line = line
         self._seed = crc32(request.marker.encode())
         self._left: Iterator[str] = iter(self.pieces)
         self.begun = False
         self._lost_end = 0
-        self._generated = 0  # tokens, delivered or not
+        self._generated = 0  # tokens of text, delivered or not
 
     # What leaves
 
@@ -162,17 +172,23 @@ class Exchange:
         self.said += taken
         self._generated += len(taken)
         if self.bill is not None:
-            self.bill.output_tokens = self._generated
+            self.bill.output_tokens = self.thoughts + self._generated
         return taken
 
     def closing(self) -> list[bytes]:
         """The parts that prove completion: reason, counts, end mark, as far as the protocol has them apart."""
         return self._closing(self._generated)[self._lost_end :]
 
-    def _closing(self, output: int) -> list[bytes]:
-        counts = (self.question.input_tokens, output)
-        parts = (self.wire.finish(output), self.wire.usage(*counts), self.wire.done(*counts))
+    def _closing(self, pieces: int) -> list[bytes]:
+        counts, cut = self._counts(self.thoughts + pieces), self.is_cut
+        parts = (self.wire.finish(counts, cut=cut), self.wire.usage(counts), self.wire.done(counts, cut=cut))
         return [part for part in parts if part]
+
+    def _counts(self, output: int) -> Counts | None:
+        if not self.manner.tells_usage:
+            return None
+        prompt = self.question.input_tokens
+        return Counts(prompt, output, cached_of(prompt, self.manner), min(self.thoughts, output))
 
     def prove(self) -> None:
         """The closing, and the end of the body."""
@@ -202,11 +218,34 @@ class Exchange:
         for part in odd_pieces(self.head() + framed + LAST_CHUNK, self._seed >> 3, 2):
             self.send(part)
 
+    def answer_with(self, data: bytes) -> None:
+        """Another stream than that of its own words; what it counts is on the bill."""
+        self.send(self.head() + chunk(data) + LAST_CHUNK)
+        if self.bill is not None:
+            self.bill.output_tokens = TOKENS
+
     def answer_buffered(self) -> None:
         """The whole of a healthy answer in one JSON object."""
         text = "".join(self._take(len(self.pieces)))
-        body = self.wire.whole(text, self.question.input_tokens, len(self.said))
+        body = self.wire.whole(text, self._counts(self.thoughts + len(self.said)), cut=self.is_cut)
         self.send(head(200, {"content-type": "application/json", "content-length": str(len(body))}) + body)
+
+    async def answer_slowly(self, pause: float) -> None:
+        """The whole of a healthy answer, token by token; a peer that leaves ends it."""
+        if self.question.stream:
+            self.begin()
+        if self.bill is not None:
+            self.bill.output_tokens = self.thoughts
+        for number in range(len(self.pieces)):
+            await asyncio.sleep(pause)
+            if self.question.stream:
+                self.say(1)
+            elif self.bill is not None:
+                self.bill.output_tokens = self.thoughts + number + 1
+        if self.question.stream:
+            self.prove()
+        else:
+            self.answer_buffered()
 
     def rest(self) -> Iterator[bytes]:
         """The rest of a healthy answer as it would leave, for a kind that writes it in its own way; each piece counts when it is taken."""
@@ -273,6 +312,21 @@ class Exchange:
         for byte in data:
             self.send(bytes((byte,)))
             await asyncio.sleep(self.tempo.drip)
+
+
+def written(question: Question, upstream: str, marker: str, manner: Manner) -> tuple[int, tuple[str, ...], bool]:
+    """What a healthy upstream writes: tokens of thoughts, pieces of text, and whether the caller's limit cut it."""
+    pieces = without_start(pieces_of(upstream, marker, manner.lengths), question.prefix)
+    most = question.most_tokens
+    if most is None or manner.thoughts + len(pieces) <= most:
+        return manner.thoughts, pieces, False
+    thoughts = min(manner.thoughts, most)
+    return thoughts, pieces[: most - thoughts], True
+
+
+def cached_of(input_tokens: int, manner: Manner) -> int:
+    """Tokens of a prompt that come from the cache."""
+    return int(input_tokens * manner.cached)
 
 
 def reset(transport: asyncio.Transport) -> None:

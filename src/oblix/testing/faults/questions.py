@@ -13,12 +13,24 @@ class Question(msgspec.Struct):
     messages: list[dict[str, Any]] = []
     stream: bool = True
     system: Any = None
+    tools: Any = None
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    options: Any = None  # Ollama's
+
+    @property
+    def most_tokens(self) -> int | None:
+        """The caller's limit of what may be written, thoughts included; `None` without one."""
+        own = self.options.get("num_predict") if isinstance(self.options, dict) else None
+        told = [n for n in (self.max_tokens, self.max_completion_tokens, own) if type(n) is int and n >= 0]
+        return min(told, default=None)
 
     @property
     def input_tokens(self) -> int:
-        """As this server bills: one for each four bytes of text, rounded up, and four for each message."""
+        """As this server bills: one for each four bytes of text, rounded up, and four for each message. Tools and their calls count."""
         texts = [message.get("content") for message in self.messages] + [self.system]
-        return 4 * len(self.messages) + sum((_size(text) + 3) // 4 for text in texts)
+        calls = [message["tool_calls"] for message in self.messages if message.get("tool_calls")]
+        return 4 * len(self.messages) + sum((_size(text) + 3) // 4 for text in (*texts, *calls, self.tools))
 
     @property
     def prefix(self) -> int:
@@ -41,5 +53,10 @@ def read_question(body: bytes) -> Question:
         return Question()
 
 
-def _size(text: Any) -> int:
-    return len(text.encode()) if isinstance(text, str) else len(msgspec.json.encode(text)) if text else 0
+def _size(found: Any) -> int:
+    """Bytes of a text, of the texts of parts, or of JSON."""
+    if isinstance(found, str):
+        return len(found.encode())
+    if isinstance(found, list) and all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in found):
+        return sum(len(part["text"].encode()) for part in found)
+    return len(msgspec.json.encode(found)) if found else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import cycle, islice
 
 MIN_PIECES = 12  # so that a middle has at least three pieces on either side
 
@@ -17,13 +18,20 @@ _PLAIN = (
 
 
 @lru_cache(maxsize=4096)
-def pieces_of(upstream: str, marker: str) -> tuple[str, ...]:
+def pieces_of(upstream: str, marker: str, lengths: tuple[int, int] | None = None) -> tuple[str, ...]:
     """The answer in pieces of one token each: 14 to 21 of them, one with characters beyond ASCII.
 
     72 bits of a hash choose the words, so that no two of a test's answers are alike.
+
+    Args:
+        lengths: The fewest and the most pieces instead, at least 2.
     """
     digest = blake2b(f"{upstream}\0{marker}".encode(), digest_size=32).digest()
-    words = [_PLAIN[byte % len(_PLAIN)] for byte in digest[: MIN_PIECES + digest[30] % 8]]
+    count = MIN_PIECES + digest[30] % 8
+    if lengths is not None:
+        fewest, most = lengths
+        count = fewest + int.from_bytes(digest[24:30], "big") % (most - fewest + 1) - 2
+    words = [_PLAIN[byte % len(_PLAIN)] for byte in islice(cycle(digest[:24]), count)]
     return (upstream, " " + _ODD[digest[31] % len(_ODD)], *(" " + word for word in words))
 
 

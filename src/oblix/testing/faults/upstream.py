@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from oblix.testing.faults.books import BillRow, Received
 from oblix.testing.faults.connection import Connection
-from oblix.testing.faults.exchange import Exchange
+from oblix.testing.faults.exchange import Exchange, cached_of, written
 from oblix.testing.faults.kind import Fault, Kind
 from oblix.testing.faults.kinds import KINDS, impossible
+from oblix.testing.faults.manner import Manner
+from oblix.testing.faults.questions import read_question
+from oblix.testing.faults.sayings import Saying, stream
 from oblix.testing.faults.sideline import answer_sideline
 from oblix.testing.faults.texts import pieces_of
-from oblix.testing.faults.wire_http import Asked, marker_of
-from oblix.testing.faults.wires import FORMATS, Wire
+from oblix.testing.faults.wire_http import Asked, marker_of, whole
+from oblix.testing.faults.wires import FORMATS, ErrorWords, Wire
 from oblix.types.spec import Price
 
 if TYPE_CHECKING:
@@ -34,12 +38,17 @@ class Upstream:
         requests: All that it was asked, in order, chats and side questions.
         connections: How many were accepted so far.
         bill: What a provider would bill, in order of acceptance.
+        manner: How it answers when it is well; may be changed at any time.
+        rules: Says what is wrong with a chat's body, which is then refused (400) and not billed; `None` takes everything.
     """
 
     def __init__(self, server: FaultServer, name: str, wire: Wire, price: Price) -> None:
         self.name, self.wire, self.price = name, wire, price
         self.requests: list[Received] = []
         self.bill: list[BillRow] = []
+        self.manner = Manner()
+        self.rules: Callable[[Any], ErrorWords | None] | None = None
+        self._sayings: dict[str, Saying] = {}
         self.server = server
         self._format = FORMATS[wire]
         self._plays: dict[str, tuple[Fault, int | None]] = {}
@@ -80,6 +89,10 @@ class Upstream:
             raise ValueError(f"{marker!r} is no marker; write `REQ-` and five or more digits")
         self._plays[marker] = (fault, times)
 
+    def say(self, marker: str, saying: Saying) -> None:
+        """Answer every healthy chat with this marker so."""
+        self._sayings[marker] = saying
+
     @property
     def default(self) -> Fault | None:
         """What is played for requests without a fault of their own; `None` is health.
@@ -101,7 +114,14 @@ class Upstream:
 
     def answer_for(self, marker: str) -> str:
         """The whole text of a healthy answer to a request with this marker (empty for none), at this upstream alone."""
-        return "".join(pieces_of(self.name, marker))
+        return "".join(pieces_of(self.name, marker, self.manner.lengths))
+
+    def would_bill(self, body: bytes) -> BillRow:
+        """What it would bill for a chat with this body if it were well, and heard to the end."""
+        question, marker = read_question(body), marker_of(body)
+        thoughts, pieces, _ = written(question, self.name, marker, self.manner)
+        prompt = question.input_tokens
+        return BillRow(marker, prompt, self.price, thoughts + len(pieces), cached_of(prompt, self.manner))
 
     def sent_text(self, marker: str, attempt_no: int = 1) -> str:
         """The text that has left so far for the chat with this marker, the first, second, … of them (1-based); empty if it never came."""
@@ -152,15 +172,28 @@ class Upstream:
                 self._accept_for(exchange)
             connection.play(exchange, kind, moment)
         elif is_chat:
-            exchange = self._exchange(connection, received)
-            self._accept_for(exchange)
-            exchange.answer()
+            self._answer(connection, received)
         else:
             connection.transport.write(answer_sideline(self.wire, asked))
 
+    def _answer(self, connection: Connection, received: Received) -> None:
+        """As an upstream does that is well."""
+        if self.rules is not None and (wrong := self.rules(received.json)) is not None:
+            connection.transport.write(whole(400, self._format.error(wrong)))
+            return
+        exchange = self._exchange(connection, received)
+        self._accept_for(exchange)
+        if saying := self._sayings.get(received.marker):
+            exchange.answer_with(stream(self.wire, saying, received.json, exchange.question.input_tokens))
+        elif self.manner.pause is None:
+            exchange.answer()
+        else:
+            connection.answer_slowly(exchange, self.manner.pause)
+
     def _accept_for(self, exchange: Exchange) -> None:
         """From here on it costs."""
-        exchange.bill = BillRow(exchange.request.marker, exchange.question.input_tokens, self.price)
+        prompt = exchange.question.input_tokens
+        exchange.bill = BillRow(exchange.request.marker, prompt, self.price, 0, cached_of(prompt, self.manner))
         self.bill.append(exchange.bill)
 
     def _received(self, connection: Connection, asked: Asked) -> Received:
@@ -175,6 +208,7 @@ class Upstream:
             upstream=self.name,
             wire=self._format,
             tempo=self.server.tempo,
+            manner=self.manner,
             trap=lambda: self.server.trap(self.wire).root,
         )
 

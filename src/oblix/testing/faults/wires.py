@@ -6,6 +6,7 @@ project, each as of 2026-11.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
 import msgspec
@@ -20,8 +21,21 @@ def encode(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Tokens of one answer; `cached` are part of the input, `thoughts` of the output."""
+
+    input: int
+    output: int
+    cached: int = 0
+    thoughts: int = 0
+
+
 class WireFormat(Protocol):
-    """One protocol. Every method gives bytes of a body; `b""` where the protocol has no such thing."""
+    """One protocol. Every method gives bytes of a body; `b""` where the protocol has no such thing.
+
+    Without counts an answer tells none. One that is `cut` ended at the caller's limit.
+    """
 
     content_type: str
     chat_path: str  # what the path of a chat request ends with
@@ -36,7 +50,7 @@ class WireFormat(Protocol):
     def silent(self) -> bytes:
         """A right event without any text."""
 
-    def opening(self, input_tokens: int) -> bytes:
+    def opening(self, counts: Counts | None) -> bytes:
         """What comes before the first piece of text."""
 
     def piece(self, text: object) -> bytes:
@@ -48,16 +62,16 @@ class WireFormat(Protocol):
     def tool_half(self) -> bytes:
         """A tool call that breaks off inside of its arguments."""
 
-    def finish(self, output_tokens: int) -> bytes:
+    def finish(self, counts: Counts | None, *, cut: bool = False) -> bytes:
         """Why the answer ended."""
 
-    def usage(self, input_tokens: int, output_tokens: int) -> bytes:
+    def usage(self, counts: Counts | None) -> bytes:
         """Token counts, where they come in an event of their own."""
 
-    def done(self, input_tokens: int, output_tokens: int) -> bytes:
+    def done(self, counts: Counts | None, *, cut: bool = False) -> bytes:
         """The proof of completion."""
 
-    def whole(self, text: str, input_tokens: int, output_tokens: int) -> bytes:
+    def whole(self, text: str, counts: Counts | None, *, cut: bool = False) -> bytes:
         """The answer to a request that wants no stream."""
 
     def error(self, words: ErrorWords) -> bytes:
@@ -95,7 +109,7 @@ class _OpenAI(_Sse):
     def silent(self) -> bytes:
         return self._choice(b"{}")
 
-    def opening(self, input_tokens: int) -> bytes:
+    def opening(self, counts: Counts | None) -> bytes:
         return self._choice(b'{"role":"assistant","content":""}')
 
     def piece(self, text: object) -> bytes:
@@ -109,27 +123,20 @@ class _OpenAI(_Sse):
         more = {"index": 0, "function": {"arguments": HALF_ARGUMENTS}}
         return b"".join(self._choice(encode({"tool_calls": [part]})) for part in (call, more))
 
-    def finish(self, output_tokens: int) -> bytes:
-        return self._choice(b"{}", b'"stop"')
+    def finish(self, counts: Counts | None, *, cut: bool = False) -> bytes:
+        return self._choice(b"{}", b'"length"' if cut else b'"stop"')
 
-    def usage(self, input_tokens: int, output_tokens: int) -> bytes:
-        counts = _openai_counts(input_tokens, output_tokens)
-        return self._HEAD + b'[],"usage":' + encode(counts) + b"}\n\n"
+    def usage(self, counts: Counts | None) -> bytes:
+        return b"" if counts is None else self._HEAD + b'[],"usage":' + encode(_openai_counts(counts)) + b"}\n\n"
 
-    def done(self, input_tokens: int, output_tokens: int) -> bytes:
+    def done(self, counts: Counts | None, *, cut: bool = False) -> bytes:
         return b"data: [DONE]\n\n"
 
-    def whole(self, text: str, input_tokens: int, output_tokens: int) -> bytes:
+    def whole(self, text: str, counts: Counts | None, *, cut: bool = False) -> bytes:
         message = {"role": "assistant", "content": text}
-        return encode(
-            {
-                "id": "chatcmpl-1",
-                "object": "chat.completion",
-                "model": "played",
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                "usage": _openai_counts(input_tokens, output_tokens),
-            }
-        )
+        choice = {"index": 0, "message": message, "finish_reason": "length" if cut else "stop"}
+        told = {"id": "chatcmpl-1", "object": "chat.completion", "model": "played", "choices": [choice]}
+        return encode(told if counts is None else told | {"usage": _openai_counts(counts)})
 
     def error(self, words: ErrorWords) -> bytes:
         kind, code, message = words.openai
@@ -150,8 +157,8 @@ class _Claude(_Sse):
     def silent(self) -> bytes:
         return self._event({"type": "ping"})
 
-    def opening(self, input_tokens: int) -> bytes:
-        message = _claude_message([], input_tokens, 1) | {"stop_reason": None}
+    def opening(self, counts: Counts | None) -> bytes:
+        message = _claude_message([], counts) | {"stop_reason": None}
         block = {"type": "text", "text": ""}
         start = {"type": "content_block_start", "index": 0, "content_block": block}
         return self._event({"type": "message_start", "message": message}) + self._event(start) + self.silent()
@@ -170,19 +177,22 @@ class _Claude(_Sse):
         start = {"type": "content_block_start", "index": 1, "content_block": block}
         return self._event(start) + self._event({"type": "content_block_delta", "index": 1, "delta": delta})
 
-    def finish(self, output_tokens: int) -> bytes:
-        delta = {"stop_reason": "end_turn", "stop_sequence": None}
-        end = {"type": "message_delta", "delta": delta, "usage": {"output_tokens": output_tokens}}
+    def finish(self, counts: Counts | None, *, cut: bool = False) -> bytes:
+        delta = {"stop_reason": "max_tokens" if cut else "end_turn", "stop_sequence": None}
+        end: dict[str, Any] = {"type": "message_delta", "delta": delta}
+        if counts is not None:
+            end["usage"] = {"output_tokens": counts.output}
         return self._event({"type": "content_block_stop", "index": 0}) + self._event(end)
 
-    def usage(self, input_tokens: int, output_tokens: int) -> bytes:
+    def usage(self, counts: Counts | None) -> bytes:
         return b""
 
-    def done(self, input_tokens: int, output_tokens: int) -> bytes:
+    def done(self, counts: Counts | None, *, cut: bool = False) -> bytes:
         return self._event({"type": "message_stop"})
 
-    def whole(self, text: str, input_tokens: int, output_tokens: int) -> bytes:
-        return encode(_claude_message([{"type": "text", "text": text}], input_tokens, output_tokens))
+    def whole(self, text: str, counts: Counts | None, *, cut: bool = False) -> bytes:
+        message = _claude_message([{"type": "text", "text": text}], counts)
+        return encode(message | {"stop_reason": "max_tokens"} if cut else message)
 
     def error(self, words: ErrorWords) -> bytes:
         kind, message = words.claude
@@ -208,7 +218,7 @@ class _Ollama:
     def silent(self) -> bytes:
         return self.piece("")
 
-    def opening(self, input_tokens: int) -> bytes:
+    def opening(self, counts: Counts | None) -> bytes:
         return b""
 
     def piece(self, text: object) -> bytes:
@@ -220,40 +230,38 @@ class _Ollama:
     def tool_half(self) -> bytes:
         return self._HEAD + b'"","tool_calls":[{"function":{"name":"weather","arguments":' + HALF_ARGUMENTS.encode()
 
-    def finish(self, output_tokens: int) -> bytes:
+    def finish(self, counts: Counts | None, *, cut: bool = False) -> bytes:
         return b""
 
-    def usage(self, input_tokens: int, output_tokens: int) -> bytes:
+    def usage(self, counts: Counts | None) -> bytes:
         return b""
 
-    def done(self, input_tokens: int, output_tokens: int) -> bytes:
-        return self.whole("", input_tokens, output_tokens) + b"\n"
+    def done(self, counts: Counts | None, *, cut: bool = False) -> bytes:
+        return self.whole("", counts, cut=cut) + b"\n"
 
-    def whole(self, text: str, input_tokens: int, output_tokens: int) -> bytes:
-        counts = {
-            "total_duration": 1_000_000 * output_tokens,
-            "load_duration": 1_000,
-            "prompt_eval_count": input_tokens,
-            "prompt_eval_duration": 1_000 * input_tokens,
-            "eval_count": output_tokens,
-            "eval_duration": 1_000_000 * output_tokens,
-        }
-        return self._HEAD + encode(text) + b'},"done":true,"done_reason":"stop",' + encode(counts)[1:]
+    def whole(self, text: str, counts: Counts | None, *, cut: bool = False) -> bytes:
+        told = {"done_reason": "length" if cut else "stop"} | ({} if counts is None else _ollama_counts(counts))
+        return self._HEAD + encode(text) + b'},"done":true,' + encode(told)[1:]
 
     def error(self, words: ErrorWords) -> bytes:
         return encode({"error": words.ollama})
 
 
-def _openai_counts(input_tokens: int, output_tokens: int) -> dict[str, int]:
-    return {
-        "prompt_tokens": input_tokens,
-        "completion_tokens": output_tokens,
-        "total_tokens": input_tokens + output_tokens,
+def _openai_counts(counts: Counts) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "prompt_tokens": counts.input,
+        "completion_tokens": counts.output,
+        "total_tokens": counts.input + counts.output,
     }
+    if counts.cached:
+        told["prompt_tokens_details"] = {"cached_tokens": counts.cached}
+    if counts.thoughts:
+        told["completion_tokens_details"] = {"reasoning_tokens": counts.thoughts}
+    return told
 
 
-def _claude_message(content: list[dict[str, Any]], input_tokens: int, output_tokens: int) -> dict[str, Any]:
-    return {
+def _claude_message(content: list[dict[str, Any]], counts: Counts | None) -> dict[str, Any]:
+    message: dict[str, Any] = {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
@@ -261,8 +269,23 @@ def _claude_message(content: list[dict[str, Any]], input_tokens: int, output_tok
         "content": content,
         "stop_reason": "end_turn",
         "stop_sequence": None,
-        "usage": {"input_tokens": input_tokens, "output_tokens": output_tokens},
     }
+    if counts is not None:  # what came from the cache is counted apart
+        usage = {"input_tokens": counts.input - counts.cached, "output_tokens": counts.output}
+        message["usage"] = usage | ({"cache_read_input_tokens": counts.cached} if counts.cached else {})
+    return message
+
+
+def _ollama_counts(counts: Counts) -> dict[str, int]:
+    told = {
+        "total_duration": 1_000_000 * counts.output,
+        "load_duration": 1_000,
+        "prompt_eval_count": counts.input,
+        "prompt_eval_duration": 1_000 * counts.input,
+        "eval_count": counts.output,
+        "eval_duration": 1_000_000 * counts.output,
+    }
+    return told | ({"prompt_eval_cached_count": counts.cached} if counts.cached else {})
 
 
 FORMATS: dict[Wire, WireFormat] = {"openai": _OpenAI(), "claude": _Claude(), "ollama": _Ollama()}
