@@ -10,7 +10,7 @@
     │   ├── Vetoed              an agent refused the request
     │   ├── PrivacyViolation    a private prompt has no model at home that may answer
     │   ├── ContextOverflow     the prompt does not fit the window of any allowed model
-    │   ├── BudgetExceeded      the cost limit of the request excludes every model
+    │   ├── BudgetExceeded      a cost limit or a budget excludes every model
     │   └── KeyMissing          what could answer needs a key that was not given, or was refused
     ├── AllModelsFailed         every allowed model was tried and failed
     ├── DeadlineExceeded        the call ran into its deadline (also a TimeoutError)
@@ -155,10 +155,11 @@ class ContextOverflow(NoRoute):
 
 
 class BudgetExceeded(NoRoute):
-    """A cost limit excludes every model. Nothing was sent."""
+    """A cost limit or a budget excludes every model that may answer; `room` is what the tightest budget left. Nothing was sent."""
 
     code = "OBX-BUDGET"
     exit_code = 5
+    room: Room | None = None
 
 
 class KeyMissing(NoRoute):

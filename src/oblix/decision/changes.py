@@ -8,9 +8,12 @@ from math import ceil, floor, log, log10
 
 from oblix.decision.facts import Facts, ModelFacts
 from oblix.decision.matching import first_match
+from oblix.decision.money import usd
 from oblix.decision.policy import PRESETS, Policy
+from oblix.decision.prediction import least_cost
 from oblix.decision.rules import SURELY
 from oblix.decision.scoring import room
+from oblix.types.money import Room
 from oblix.types.privacy import Privacy
 from oblix.types.report import AgentReport
 
@@ -158,6 +161,26 @@ def limit(facts: Facts, amount: float | None, words: str) -> Change:
     told = asked.max_cost_usd
     distance = CALLS if not amount or not told else abs(log(amount / told))
     return Change("limit", words, distance, replace(facts, asked=replace(asked, max_cost_usd=amount)))
+
+
+def more_room(facts: Facts) -> Iterator[Change]:
+    """Budgets with so much more that a model gets in which they exclude, the least first."""
+    short: dict[str, tuple[float, Room]] = {}
+    for model in facts.models:
+        room, least = model.budget, least_cost(facts, model)
+        if room is not None and least is not None and (lack := least - room.left_usd - room.held_usd) > 0:
+            short.setdefault(room.name, (lack, room))
+            short[room.name] = min(short[room.name], (lack, room), key=lambda each: each[0])
+    for name, (lack, room) in sorted(short.items(), key=lambda row: row[1][0]):
+        more = rounded_up(lack)
+        raised = replace(room, limit_usd=room.limit_usd + more, left_usd=room.left_usd + more)
+        models = tuple(
+            replace(model, budget=raised) if model.budget is not None and model.budget.name == name else model
+            for model in facts.models
+        )
+        distance = abs(log(raised.limit_usd / room.limit_usd)) if room.limit_usd else TAKES_SETTING_UP
+        words = f"with {usd(more)} more in the budget {name!r}"
+        yield Change("room", words, distance, replace(facts, models=models))
 
 
 def rounded_up(amount: float) -> float:

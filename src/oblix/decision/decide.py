@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from oblix.decision.facts import Facts, ModelFacts
@@ -13,6 +14,7 @@ from oblix.decision.rules import APPLIES, RULES, HardRule
 from oblix.decision.scoring import Field, survey, terms
 from oblix.decision.world import World, look
 from oblix.types.decision import Candidate, Decision, Reason
+from oblix.types.money import Room
 
 
 def decide(facts: Facts, policy: Policy) -> Decision:
@@ -27,6 +29,12 @@ def decide(facts: Facts, policy: Policy) -> Decision:
             left.append(model)
         else:
             against.append((model, reason))
+    if facts.on_limit != "edge-only" and left and (wished := _priced_out(facts, policy, against)) is not None:
+        stop = Reason(
+            "budget", f"{wished} would have answered, and a budget excludes it (on_limit = {facts.on_limit!r})"
+        )
+        against += [(model, stop) for model in left]
+        left = []
     field = survey(world, left)
     rejected = [_rejected(facts, field, model, reason) for model, reason in against]
     # Rounded, because what is equal but for the order of adding must stay equal.
@@ -59,9 +67,28 @@ def decide(facts: Facts, policy: Policy) -> Decision:
         privacy=world.privacy,
         rule=world.rule.name if world.rule is not None else None,
         limit_usd=facts.asked.max_cost_usd,
+        room=_tightest(facts) if world.is_budgeted else None,
         bridges_to_cloud=world.weights.bridges_to_cloud,
         policy_digest=policy.digest,
     )
+
+
+def _priced_out(facts: Facts, policy: Policy, against: Sequence[tuple[ModelFacts, Reason]]) -> str | None:
+    """The model that would be the first if there were no budgets, where those are what excludes it."""
+    excluded = {model.spec.id for model, reason in against if reason.code in ("budget", "unpriced")}
+    if not excluded:
+        return None
+    unlimited = replace(
+        facts, models=tuple(replace(model, budget=None) for model in facts.models), on_limit="edge-only"
+    )
+    wished = decide(unlimited, policy).chosen
+    return wished if wished in excluded else None
+
+
+def _tightest(facts: Facts) -> Room | None:
+    """The budget that leaves least, for the record."""
+    rooms = [model.budget for model in facts.models if model.budget is not None]
+    return min(rooms, key=lambda room: (room.left_usd, room.name), default=None)
 
 
 def _against(world: World, model: ModelFacts, rules: Sequence[HardRule]) -> Reason | None:

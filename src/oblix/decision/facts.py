@@ -34,6 +34,7 @@ class Asked:
         tags: The caller's own words for it, for the rules of a policy.
         said: Those phrases of the policy's rules that occur in it.
         listened: All phrases that were looked for; of others nothing is known.
+        approved: The user allowed it to pass its budgets.
         least_tokens: What is left of the prompt when all of the conversation is cut that may be; `None` where nothing may.
     """
 
@@ -51,6 +52,7 @@ class Asked:
     said: tuple[str, ...] = ()
     listened: tuple[str, ...] = ()
     least_tokens: int | None = None
+    approved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

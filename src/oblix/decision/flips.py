@@ -133,6 +133,7 @@ def _limits(search: _Search) -> Iterator[Flip]:
         if any(cost is None for cost in costs.values()):
             yield from search.all_of([changes.limit(facts, None, "without a cost limit")])
     own = costs.get(search.decision.chosen or "")
+    yield from search.first_of(changes.more_room(facts))
     if own and (amount := changes.rounded_down(own)) is not None:
         lower = search.all_of([changes.limit(facts, amount, f"with a cost limit of {usd(amount)}")])
         yield from (flip for flip in lower if flip.model_id is not None)  # that nobody answers for less, nobody wonders

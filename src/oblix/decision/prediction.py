@@ -48,6 +48,17 @@ def highest_cost(facts: Facts, model: ModelFacts) -> float | None:
     return None if price is None else price.cost(asked.prompt_tokens, asked.answer_limit or asked.answer_tokens)
 
 
+def least_cost(facts: Facts, model: ModelFacts) -> float | None:
+    """USD for the prompt and one word: what a budget has to have at least. `None` when unpriced."""
+    price, asked = model.spec.price, facts.asked
+    if price is None:
+        return None
+    tokens = asked.prompt_tokens
+    if asked.least_tokens is not None and model.spec.window is not None:  # what does not fit its window is cut
+        tokens = max(asked.least_tokens, min(tokens, model.spec.window))
+    return price.cost(tokens, 1)
+
+
 def cached_tokens(facts: Facts, model: ModelFacts) -> int:
     """Tokens of the prompt that this model has read in the turn before, and need not read again."""
     before = facts.before

@@ -37,6 +37,7 @@ def main_reasons(
         _explicit(world, chosen.id, rejected),
         _ruled(world, scored[0].model),
         _private(world, chosen.place),
+        _budget(rejected) if world.is_budgeted else None,
         _network(world, field, scored) if field.network_is_down else None,
         _fit(scored) if field.is_crowded else None,
         _health(scored) if field.is_ill else None,
@@ -101,6 +102,12 @@ def _private(world: World, chosen: Place) -> Reason | None:
     if privacy.is_redacted and chosen == "cloud":
         return Reason("redacted", f"goes out with placeholders ({privacy.why})")
     return None
+
+
+def _budget(rejected: Sequence[Candidate]) -> Reason | None:
+    """A budget that excludes somebody, so that the others answer."""
+    found = next((each for each in rejected if each.reason.code == "budget"), None)
+    return None if found is None else Reason("budget", f"{found.model_id} was not asked: {found.reason.text}")
 
 
 def _network(world: World, field: Field, scored: Sequence[Scored]) -> Reason | None:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 
 from oblix.decision.facts import ModelFacts
 from oblix.decision.matching import is_meant
-from oblix.decision.money import usd
-from oblix.decision.prediction import highest_cost
+from oblix.decision.money import next_window, price_line, usd
+from oblix.decision.prediction import highest_cost, least_cost
 from oblix.decision.world import World
 from oblix.types.decision import Reason
+from oblix.types.money import micro
 
 HardRule = Callable[[World, ModelFacts], Reason | None]
 
@@ -54,22 +55,44 @@ def capability(world: World, model: ModelFacts) -> Reason | None:
 
 
 def context_window(world: World, model: ModelFacts) -> Reason | None:
-    """The prompt must fit the window. It is counted by estimate, so that only a clear excess excludes; the engine counts exactly."""
-    window, tokens = model.spec.window, world.asked.prompt_tokens
+    """The prompt must fit the window. It is counted by estimate, so that only a clear excess excludes; the engine counts exactly.
+
+    Of a conversation, what may be cut need not fit.
+    """
+    window, least = model.spec.window, world.asked.least_tokens
+    tokens = world.asked.prompt_tokens if least is None else least
     if window is None or tokens <= SURELY * window:
         return None
     return Reason("context_window", f"about {tokens:,} tokens do not fit its window of {window:,}")
 
 
 def budget(world: World, model: ModelFacts) -> Reason | None:
-    """With a cost limit set, a model must be priced and its highest cost must be within the limit."""
+    """With a cost limit set, a model must be priced and its highest cost must be within the limit; and its budgets must have room."""
     limit = world.asked.max_cost_usd
     if limit is None:
-        return None
+        return no_room(world, model)
     cost = highest_cost(world.facts, model)
     if cost is None:
         return Reason("unpriced", "its price is unknown and a cost limit is set")
-    return Reason("budget", f"about {usd(cost)} is above the limit of {usd(limit)}") if cost > limit else None
+    if cost > limit:
+        return Reason("budget", f"about {usd(cost)} is above the limit of {usd(limit)}")
+    return no_room(world, model)
+
+
+def no_room(world: World, model: ModelFacts) -> Reason | None:
+    """A budget has room for a model if what is left, and what others hold, pays the prompt and a word. Reserving shows the rest."""
+    room = model.budget
+    if room is None or world.asked.approved:
+        return None
+    least = least_cost(world.facts, model)
+    if least is None:
+        line = price_line(model.spec)
+        return Reason("unpriced", f"its price is unknown and the budget {room.name!r} is set; {line} sets one")
+    if micro(least) <= round(1e6 * (room.left_usd + room.held_usd)):
+        return None
+    left = usd(room.left_usd) if room.left_usd else "nothing"
+    told = f"the budget {room.name!r} of {usd(room.limit_usd)} has {left} left, and it costs at least {usd(least)}"
+    return Reason("budget", told + next_window(room))
 
 
 def key(world: World, model: ModelFacts) -> Reason | None:
@@ -115,5 +138,5 @@ APPLIES: Mapping[HardRule, Callable[[World], bool]] = {
     privacy: lambda world: world.privacy.label == "private",
     rule: lambda world: world.rule is not None,
     capability: lambda world: bool(world.asked.needs),
-    budget: lambda world: world.asked.max_cost_usd is not None,
+    budget: lambda world: world.asked.max_cost_usd is not None or world.is_budgeted,
 }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 from oblix.types.messages import Message
+from oblix.types.request import Request
 
 # Characters per token. English prose has 4.0 to 4.7 under the usual tokenizers; we assume less, because a window that is too large
 # costs memory and one that is too small costs the answer. Other scripts have one token for one to two characters.
@@ -14,13 +17,26 @@ _PER_IMAGE = 1000  # order of magnitude of one picture at normal detail
 
 def estimate(text: str) -> int:
     """Tokens of `text`, rounded up."""
+    return int(share(text)) + 1 if text else 0
+
+
+def share(text: str) -> float:
+    """What a piece of text adds to the tokens of the whole: pieces are summed up before they are rounded."""
     if text.isascii():
-        return int(len(text) / _ASCII) + 1 if text else 0
-    other = len(text.encode("utf-8", "surrogatepass")) - len(
-        text
-    )  # extra bytes: 1 to 3 for each character beyond ASCII
-    wide = min(len(text), other)
-    return int((len(text) - wide) / _ASCII + wide / _OTHER) + 1
+        return len(text) / _ASCII
+    extra = len(text.encode("utf-8", "surrogatepass")) - len(text)  # bytes: 1 to 3 for each character beyond ASCII
+    wide = min(len(text), extra)
+    return (len(text) - wide) / _ASCII + wide / _OTHER
+
+
+def estimate_request(request: Request) -> int:
+    """Tokens of all that a model is given: the conversation, and what is told of tools and of the answer's shape."""
+    total = estimate_messages(request.messages)
+    if request.tools:
+        total += sum(estimate(f"{t.name} {t.description} {json.dumps(t.parameters)}") for t in request.tools)
+    if request.response_format is not None and request.response_format.schema is not None:
+        total += estimate(json.dumps(request.response_format.schema))
+    return total
 
 
 def estimate_messages(messages: tuple[Message, ...]) -> int:
@@ -30,5 +46,6 @@ def estimate_messages(messages: tuple[Message, ...]) -> int:
         + _PER_MESSAGE
         + _PER_IMAGE * len(message.images)
         + sum(estimate(call.arguments) + estimate(call.name) for call in message.tool_calls)
+        + sum(estimate(str(thought.body)) for thought in message.thoughts)
         for message in messages
     )

@@ -37,6 +37,11 @@ class World(Struct, frozen=True, gc=False):
             self.rule is not None and self.rule.refuse is not None
         )
 
+    @property
+    def is_budgeted(self) -> bool:
+        """Whether a budget counts any of the models."""
+        return any([model.budget is not None for model in self.facts.models])
+
 
 def look(facts: Facts, policy: Policy) -> World:
     """The facts under a policy."""

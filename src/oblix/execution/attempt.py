@@ -10,22 +10,26 @@ from math import inf
 from typing import Any, cast
 
 from oblix.decision.privacy.texts import without_quotations
-from oblix.decision.tokens import estimate, estimate_messages
+from oblix.decision.tokens import estimate, estimate_request
 from oblix.errors import AttemptFailed, FailureKind
+from oblix.execution.charge import Charge
 from oblix.execution.hands import Hands
 from oblix.execution.journey import Journey
 from oblix.execution.latency import Limits, Timing
 from oblix.execution.loading import StillLoading, is_cold
 from oblix.execution.patience import within
 from oblix.execution.proof import whole
+from oblix.execution.scale import Scale
 from oblix.execution.timers import Watchdog
-from oblix.models.base import Call, Loadable, Model
+from oblix.models.base import Call, Loadable, Model, bound_of, hides_tokens
 from oblix.types.attempt import Attempt, Outcome
 from oblix.types.chunk import Chunk, Delta, End, Usage
 from oblix.types.failure import Certainty, treatment
+from oblix.types.request import Request
 
 LONGEST_QUEUE = 300.0  # seconds that an edge model's first token may take, however many are before us
 NOTICEABLE = 0.05  # seconds; asking a server whether a model is loaded is no load
+ROOM_WAIT = 30.0  # seconds that the last candidate waits until others give back what they have reserved
 NEWSWORTHY = 1.0  # seconds of waiting for a load, after which it is said
 _log = logging.getLogger("oblix.execution")
 
@@ -42,7 +46,10 @@ class Try:
         load: Seconds that it waited for the model to be loaded.
         admitted: It was let through to the model; else it goes there because nobody else is left, and has no probe to give back.
         is_hedge: It was started beside another one.
+        waits_for_room: Where a budget has none, it waits for others to give back what they hold; nobody else could answer.
         pieces: The texts that it gave.
+        request: As it goes to this model.
+        cut: Messages of the conversation that were left out, because they did not fit.
     """
 
     model: Model
@@ -55,15 +62,28 @@ class Try:
     load: float | None = None
     admitted: bool = True
     is_hedge: bool = False
+    waits_for_room: bool = False
+    charge: Charge = field(init=False)
     pieces: list[str] = field(default_factory=list)
+    request: Request = field(init=False)
+    cut: int = 0
     first_token_at: float | None = None
     _started: float = 0.0
     _heard_at: float | None = None  # the first sign of work
     _gap: float = 0.0
-    _works: int = 0  # signs of work without text; a thought is billed as a token
     _is_hurried: bool = False  # its idle limit is the caller's deadline in disguise
-    _is_loading: bool = False
+    _is_sent: bool = False
     _is_told: bool = False
+
+    def __post_init__(self) -> None:
+        self._fit()
+        is_hiding = hides_tokens(self.model, self.request)
+        scale = self.hands.scales.setdefault(self.model.spec.id, Scale())
+        self.charge = Charge(self.hands.price_of(self.model), self._count_input, scale=scale, is_hiding=is_hiding)
+
+    def _fit(self) -> None:
+        fitted = self.journey.fitted
+        self.request, self.cut = (self.journey.request, 0) if fitted is None else fitted(self.model.spec)
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
         """The answer's pieces, its `End` last.
@@ -84,11 +104,20 @@ class Try:
             turn = await self._turn()
             if is_cold(self.model):
                 await self._load(dog, clock)
-            stream = self.model.stream(journey.request, Call(dog, limits.connect, self.said))
+                self._fit()  # its window is known by now
+            most = await self._reserve()
+            self._is_sent = True
+            stream = self.model.stream(self.request, Call(dog, limits.connect, self.said, most))
             while not ended:
-                chunk = await dog.watch(anext(stream, None))
-                ended = self._take(chunk, dog, clock())
-                yield chunk  # type: ignore[misc]  # `_take` raises where there is none
+                assert stream is not None
+                chunk = self._take(await dog.watch(anext(stream, None)), dog, clock())
+                ended = type(chunk) is End
+                yield chunk
+                if not (ended or await self.charge.pays_on()):
+                    last, stream = stream, None
+                    await _let_go(last, dog)
+                    ended = True
+                    yield self._ok(End("budget"), clock())
         except AttemptFailed as error:
             hurried = dog.gave_way or (self._is_hurried and error.kind is FailureKind.TIMEOUT_IDLE)
             self._failed(error, clock(), blame=not hurried)
@@ -128,6 +157,49 @@ class Try:
             return replace(limits, first_token=min(LONGEST_QUEUE, limits.first_token * (1 + before)))
         return limits
 
+    def _count_input(self) -> int:
+        """The prompt's tokens, estimated."""
+        known = 0 if self.cut else self.journey.prompt_tokens
+        return (known or estimate_request(self.request)) + estimate(self.said)
+
+    async def _reserve(self) -> int | None:
+        """Reserve what it may cost, if anything; gives the tokens that the budgets pay at most."""
+        if not self.charge.is_paid:
+            return None
+        journey, until = self.journey, None
+        if self.waits_for_room and journey.ask is None:
+            until = asyncio.get_running_loop().time() + ROOM_WAIT
+            until = until if journey.deadline is None else min(until, journey.deadline)
+        try:
+            return await self._claim(until)
+        except AttemptFailed as refused:
+            if refused.kind is not FailureKind.BUDGET or not await self._is_let_pass(refused):
+                raise
+        journey.is_approved = True
+        return await self._claim(None)
+
+    async def _is_let_pass(self, refused: AttemptFailed) -> bool:
+        """Ask the user, who may take until the deadline."""
+        journey = self.journey
+        if journey.ask is None:
+            return False
+        try:
+            return await within(journey.ask(refused), journey.deadline)
+        except TimeoutError:
+            raise AttemptFailed(FailureKind.TIMEOUT_TOTAL, "the deadline of the whole call has passed") from None
+
+    async def _claim(self, until: float | None) -> int | None:
+        hands, journey, spec = self.hands, self.journey, self.model.spec
+        claim = self.charge.claim(
+            hands.claim_id(journey.request),
+            spec,
+            self.request,
+            bound=bound_of(self.model, self.request),
+            key=hands.key_of(self.model),
+            is_approved=journey.is_approved,
+        )
+        return await self.charge.reserve(hands.accounts, claim, until=until)
+
     def abandon(self) -> None:
         """It is stopped; if it had not even begun, nobody else gives its probe back."""
         if not self._started and self.admitted:
@@ -157,11 +229,10 @@ class Try:
         """
         model = cast("Loadable", self.model)
         dog.reached("load")
-        self._is_loading = True
         teller = asyncio.get_running_loop().call_later(NEWSWORTHY, self._tell_of_load)
         try:
             until = None if self.patience is None else self._started + self.patience
-            await dog.watch(within(model.load(self.journey.request), until))
+            await dog.watch(within(model.load(self.request), until))
         except TimeoutError:
             why = f"{self.model.spec.id} is being loaded; another model answers meanwhile"
             self.hands.health.left(self.model.spec, clock(), started=self._since)
@@ -172,14 +243,17 @@ class Try:
         if (waited := clock() - self._started) > NOTICEABLE:
             self.load = waited
         dog.reached("first_token")
-        self._is_loading = False
 
     def _tell_of_load(self) -> None:
         usual = self.hands.health.usual_load(self.model.spec)
         _log.info("%s is being loaded%s", self.model.spec.id, f"; it usually takes {usual:.0f} s" if usual else "")
 
-    def _take(self, chunk: Chunk | None, dog: Watchdog, now: float) -> bool:
-        """Note a piece down; whether it was the last one."""
+    def _take(self, chunk: Chunk | None, dog: Watchdog, now: float) -> Chunk:
+        """Note a piece down, and hand it on.
+
+        Raises:
+            AttemptFailed: There is none, and no end came.
+        """
         if self._heard_at is None:
             self._heard_at = now
             dog.heard()
@@ -188,28 +262,33 @@ class Try:
         if type(chunk) is Delta:
             if chunk.text:
                 self.pieces.append(chunk.text)
+                self.charge.wrote(chunk.text)
                 if self.first_token_at is None:
                     self.first_token_at = now
             dog.reached("idle")
-            return False
+            return chunk
         if type(chunk) is End:
-            self._ok(whole(chunk, self.model.spec.id), now)
-            return True
-        self._works += 1
+            return self._ok(whole(chunk, self.model.spec.id), now)
         if chunk is None:
             why = f"the answer of {self.model.spec.id} ended without the proof of completion"
             raise AttemptFailed(FailureKind.TRUNCATED, why)
-        return False
+        self.charge.works += 1
+        return chunk
 
-    def _ok(self, end: End, now: float) -> None:
+    def _ok(self, end: End, now: float) -> End:
+        if self.charge.was_bounded(end.finish_reason):
+            end = replace(end, finish_reason="budget")
         began = self._started + (self.load or 0.0)
         first = None if self._heard_at is None else self._heard_at - began
         used = end.usage
         written = used.output_tokens or len(self.pieces)  # a piece is a token, mostly
         timing = Timing(now - began, first, self._gap, self.load, self.journey.prompt_tokens, written)
         self.hands.health.succeeded(self.model.spec, now, timing, self._fingerprint(now))
-        self._add("ok", now, None, certainty="response_started", cost_usd=self._cost(used),
-                  input_tokens=used.input_tokens, output_tokens=used.output_tokens)  # fmt: skip
+        if not end.tool_calls:
+            self.charge.learn(used)
+        cost = self.charge.cost(used, is_whole=end.finish_reason != "budget")
+        self._add("ok", now, None, cost, used, certainty="response_started")
+        return end
 
     def _failed(self, error: AttemptFailed, now: float, *, blame: bool = True) -> None:
         if self._is_told:
@@ -229,9 +308,10 @@ class Try:
         meant = treatment(error.kind)
         certainty = self._certainty(error.certainty or meant.certainty)
         may_cost = meant.is_billable or self.pieces or error.certainty == "possibly_accepted"
-        cost = self._cost(Usage(error.tokens)) if may_cost and certainty != "not_sent" else 0.0
-        self._add("failed", now, error, certainty=certainty, cost_usd=cost, input_tokens=error.tokens,
-                  kind=error.kind.value, why=_told(error), hint=error.hint, window=error.window)  # fmt: skip
+        used, is_begun = Usage(error.tokens), self._heard_at is not None or certainty == "possibly_accepted"
+        cost = self.charge.cost(used, is_whole=not is_begun) if may_cost and certainty != "not_sent" else 0
+        self._add("failed", now, error, cost, used, certainty=certainty, kind=error.kind.value, why=_told(error),
+                  hint=error.hint, window=error.window)  # fmt: skip
 
     def _fingerprint(self, now: float, kind: FailureKind | None = None) -> bytes | None:
         return self.hands.fingerprint(self.journey.request, now, always=kind is FailureKind.ENGINE_CRASH)
@@ -241,9 +321,9 @@ class Try:
         if self._is_told:
             return
         self.hands.health.left(self.model.spec, now, started=self._since)
-        certainty: Certainty = "not_sent" if self._is_loading else self._certainty("possibly_accepted")
-        cost = 0.0 if certainty == "not_sent" else self._cost(Usage())
-        self._add("cancelled", now, None, certainty=certainty, cost_usd=cost, kind=FailureKind.CANCELLED.value, why=why)
+        certainty = self._certainty("possibly_accepted")
+        cost = 0 if certainty == "not_sent" else self.charge.cost(Usage(), is_whole=False)
+        self._add("cancelled", now, None, cost, certainty=certainty, kind=FailureKind.CANCELLED.value, why=why)
 
     @property
     def _since(self) -> float:
@@ -251,28 +331,42 @@ class Try:
         return self._started if self.admitted else -inf
 
     def _certainty(self, otherwise: Certainty) -> Certainty:
+        if not self._is_sent:
+            return "not_sent"
         return otherwise if self._heard_at is None else "response_started"
 
-    def _cost(self, used: Usage) -> float | None:
-        """USD that was certainly or possibly billed; where nothing was told, the tokens are estimated."""
-        price = self.hands.price_of(self.model)
-        if price is None:
-            return None
-        input_tokens, output_tokens = used.input_tokens, used.output_tokens
-        if input_tokens is None:
-            input_tokens = self.journey.prompt_tokens or estimate_messages(self.journey.request.messages)
-            input_tokens += estimate(self.said)
-        if output_tokens is None:
-            output_tokens = max(estimate("".join(self.pieces)), len(self.pieces)) + self._works
-        return price.cost(input_tokens, output_tokens, *used.cache)
+    def _add(
+        self,
+        outcome: Outcome,
+        now: float,
+        error: AttemptFailed | None,
+        cost: int | None = None,
+        used: Usage = Usage(),  # noqa: B008  frozen
+        **told: Any,
+    ) -> None:
+        """It is over: settled and written down, once.
 
-    def _add(self, outcome: Outcome, now: float, error: AttemptFailed | None, **told: Any) -> None:
+        Args:
+            cost: In micro-USD, `None` where the price is not known.
+        """
         self._is_told = True
+        self.charge.settle(outcome, cost, used)
         spec = self.model.spec
         first = None if self.first_token_at is None else self.first_token_at - self._started
         total = now - self._started
         attempt = Attempt(
-            spec.id, spec.place, outcome, first_token=first, total=total, hedged=self.is_hedge, load=self.load, **told
+            spec.id,
+            spec.place,
+            outcome,
+            first_token=first,
+            total=total,
+            hedged=self.is_hedge,
+            load=self.load,
+            cut=self.cut,
+            cost_usd=None if cost is None else cost / 1e6,
+            input_tokens=used.input_tokens,
+            output_tokens=used.output_tokens,
+            **told,
         )
         self.journey.add(attempt, error)
 

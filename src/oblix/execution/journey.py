@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from oblix.errors import AttemptFailed
 from oblix.execution.states import Event, State, next_state
 from oblix.types.attempt import Attempt
 from oblix.types.chunk import End
 from oblix.types.request import Request
-from oblix.types.spec import Place
+from oblix.types.spec import ModelSpec, Place
 
 _log = logging.getLogger("oblix.execution")
 
@@ -24,6 +25,10 @@ class Journey:
         deadline: When the whole call must end, `None` for no limit.
         prompt_tokens: Estimated, of the whole conversation.
         on_attempt: Told of each attempt when it is over, with its error if it failed.
+        is_approved: The user allowed it to pass its budgets.
+        ask: Whether the user lets it pass a budget that has no room; `None` where nobody is asked.
+        home_steps_in: Where a budget refuses a model, the next one may answer.
+        fitted: The request as it goes to a model, and how many messages of its conversation were left out for that; `None`: as it is.
         text: What the caller may have seen, since the last Reset.
         bridges: Where somebody else may answer while a model loads.
         is_at_work: A sign of work has come in the present attempt.
@@ -36,6 +41,10 @@ class Journey:
     deadline: float | None = None
     prompt_tokens: int = 0
     on_attempt: Callable[[Attempt, AttemptFailed | None], None] = lambda attempt, error: None
+    fitted: Callable[[ModelSpec], tuple[Request, int]] | None = None
+    is_approved: bool = False
+    ask: Callable[[AttemptFailed], Coroutine[Any, Any, bool]] | None = None
+    home_steps_in: bool = True
     state: State = State.NEW
     attempts: list[Attempt] = field(default_factory=list)
     text: list[str] = field(default_factory=list)

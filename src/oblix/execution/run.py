@@ -53,6 +53,7 @@ class Walk:
         self._hands = hands
         self._on_break = on_break
         self._failures: dict[str, tuple[Model, AttemptFailed]] = {}
+        self._refused: list[Model] = []  # a budget had no room for it, but what others hold may make some
         self._retries = 0
         # Who failed after the commit point: what was said waits for a reset, or to be gone on from.
         self._broken: tuple[str, AttemptFailed] | None = None
@@ -82,8 +83,8 @@ class Walk:
                     self._journey.on(Event.FAIL)
                     self._route.put_off(attempt.model)
                 except AttemptFailed as failure:
-                    if isinstance(attempt, Race):
-                        self._failures.update((model.spec.id, (model, lost)) for model, lost in attempt.lost)
+                    for model, lost in attempt.lost if isinstance(attempt, Race) else ():
+                        self._failed(model, lost)
                     self._judge(attempt.model, failure)
             self._give_up()
         except (asyncio.CancelledError, GeneratorExit):
@@ -105,6 +106,10 @@ class Walk:
                 return self._try(model, others_left=may_wait, admitted=admitted)
             self._route.put_off(model)
             self._pass_by(model, "it failed a moment ago, and is tried by one request at a time")
+        while self._refused:
+            refused = self._refused.pop(0)
+            if self._may_follow(refused):
+                return self._try(refused, others_left=False, admitted=health.admit(refused.spec, _now()))
         again = await self._retry()
         if again is None or self._bar(again) is not None:  # it may have come up during the pause
             return None
@@ -114,6 +119,7 @@ class Walk:
         journey, now = self._journey, _now()
         said = "".join(journey.text) if self._on_break == "continue" else ""
         first = Try(model, journey, self._hands, said, admitted=admitted)
+        first.waits_for_room = not (others_left and journey.home_steps_in)
         if not others_left:
             return first
         first.patience = patience(model, self._route.others(), journey, self._hands.health, now)
@@ -208,7 +214,7 @@ class Walk:
         """
         journey, kind = self._journey, failure.kind
         journey.on(Event.FAIL)
-        self._failures[model.spec.id] = (model, failure)
+        self._failed(model, failure)
         if kind is K.TIMEOUT_TOTAL:
             journey.on(Event.GIVE_UP)
             raise too_late(journey, model, failure) from None
@@ -224,13 +230,27 @@ class Walk:
                         "The model had not read the whole prompt, so that its text is no beginning of an answer."
                     )
                 self._go_on_with(model, failure)
-        if not treatment(kind).moves_on:
+        if not treatment(kind).moves_on or (kind is K.BUDGET and not journey.home_steps_in):
             self._route.keep(lambda model: False)
             self._failures.clear()
+            self._refused.clear()
         elif kind is K.CONTEXT_OVERFLOW and failure.tokens is not None:
             tokens = max(failure.tokens, (failure.window or 0) + 1)
             for narrow in self._route.keep(lambda model: model.spec.window is None or model.spec.window >= tokens):
                 self._pass_by(narrow, f"the prompt's {tokens:,} tokens do not fit its window of {narrow.spec.window:,}")
+
+    def _failed(self, model: Model, failure: AttemptFailed) -> None:
+        """Remember who failed. Whom a budget refused while others are left is asked again after them, if room may come."""
+        has_waited = model.spec.id in self._failures
+        self._failures[model.spec.id] = (model, failure)
+        if (
+            failure.kind is K.BUDGET
+            and failure.room is not None
+            and failure.room.held_usd
+            and not has_waited
+            and self._route
+        ):
+            self._refused.append(model)
 
     def _go_on_with(self, model: Model, failure: AttemptFailed) -> None:
         """Keep only who can go on from the text so far; the same model first, where it may be well again."""

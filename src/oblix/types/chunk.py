@@ -18,6 +18,7 @@ class Usage:
         cached_tokens: Those of the prompt that were read from a prompt cache.
         cache_write_tokens: Those of the prompt that were written to one.
         cache_write_1h_tokens: Those of the written ones that stay for an hour.
+        reasoning_tokens: Those of the output that were thoughts.
     """
 
     input_tokens: int | None = None
@@ -25,6 +26,7 @@ class Usage:
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     cache_write_1h_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
     @property
     def cache(self) -> tuple[int, int, int]:

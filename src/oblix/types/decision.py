@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from oblix.types.money import Room
 from oblix.types.privacy import UNKNOWN, Privacy
 from oblix.types.report import AgentReport
 from oblix.types.spec import Place
@@ -80,6 +81,7 @@ class Decision(Struct, frozen=True):
         complexity: In [0, 1], with its evidence in `complexity_evidence`.
         rule: Name of the policy's rule that matched.
         limit_usd: The request's cost limit.
+        room: What the tightest budget left, `None` where none counts any of the models.
         bridges_to_cloud: While a model at home is being loaded, a cloud model may answer.
         policy_digest: Stands for the whole content of the policy, with which the decision can be taken again.
     """
@@ -97,6 +99,7 @@ class Decision(Struct, frozen=True):
     privacy: Privacy = UNKNOWN
     rule: str | None = None
     limit_usd: float | None = None
+    room: Room | None = None
     bridges_to_cloud: bool = True
     policy_digest: str = ""
 
@@ -134,5 +137,14 @@ class Decision(Struct, frozen=True):
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "complexity": {"score": self.complexity, "evidence": list(self.complexity_evidence)},
             "privacy": self.privacy.to_dict(),
-            "budget": None if self.limit_usd is None else {"name": "request", "limit_usd": self.limit_usd},
+            "budget": self._budget(),
         }
+
+    def _budget(self) -> dict[str, Any] | None:
+        """The limit that the request had to keep: its own, else what the tightest budget left."""
+        if self.limit_usd is not None:
+            return {"name": "request", "limit_usd": self.limit_usd}
+        if (room := self.room) is None:
+            return None
+        spent = round(room.limit_usd - room.left_usd - room.held_usd, 6)
+        return {"name": room.name, "spent_usd": max(0.0, spent), "limit_usd": room.limit_usd}

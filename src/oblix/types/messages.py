@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -42,10 +42,15 @@ class Thought:
 
     Attributes:
         body: The block as the provider gave it, signature and all.
+        model: The name of the model that thought it; no other gets it back.
+        behind: A digest of what stood before it. Some providers take it back behind the same words only; empty where that does not matter.
     """
 
     provider: str
     body: dict[str, Any]
+    _: KW_ONLY
+    model: str = ""
+    behind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

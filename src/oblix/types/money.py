@@ -8,6 +8,8 @@ from typing import Literal
 
 from oblix.types.spec import Place, Price
 
+# Tokens that may be on their way when a stream is stopped: 100 tokens a second for 0.3 s, a far round trip and a slow turn of our loop.
+IN_FLIGHT = 32
 OnLimit = Literal["edge-only", "ask", "stop"]
 Period = Literal["total", "day", "month"]
 Scope = Literal["all", "model", "tag", "key"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from oblix.types.attempt import Attempt
 from oblix.types.decision import Decision
-from oblix.types.messages import ToolCall
+from oblix.types.messages import Message, Thought, ToolCall
 from oblix.types.report import AgentReport
 
 
@@ -23,6 +23,8 @@ class Reply(Mapping[str, Any]):
             the key `estimated` says so), `tokens_per_second`, `cost_usd`, `saved_usd` (USD or `None`), `start_time`, `end_time`
             (ISO, UTC), `model_name`, `model_type`. What was not measured is `None`.
         agent_checks: Agent name → report.
+        finish_reason: As `End.finish_reason`; `budget` where the answer was stopped because a budget had no more room.
+        thoughts: Blocks of thinking that its provider wants back with this answer.
     """
 
     request_id: str
@@ -36,6 +38,7 @@ class Reply(Mapping[str, Any]):
     finish_reason: str = "stop"
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    thoughts: tuple[Thought, ...] = field(default=(), repr=False)
 
     def __getitem__(self, key: str) -> Any:
         if key in _KEYS:
@@ -51,8 +54,22 @@ class Reply(Mapping[str, Any]):
     def __str__(self) -> str:
         return self.response
 
+    @property
+    def message(self) -> Message:
+        """The answer as the next turn of a conversation has it."""
+        return Message("assistant", self.response, self.tool_calls, thoughts=self.thoughts)
+
     def why(self) -> str:
-        """Why the answer came from where it did, in one line."""
+        """Why the answer came from where it did, in one line; what of the conversation had no room there, and whether it was cut short."""
+        cut = self.metrics.get("cut_messages")
+        told = [self._why()]
+        if cut:
+            told.append(f"{cut} older messages did not fit its window")
+        if self.finish_reason == "budget":
+            told.append("the answer was cut short, because a budget has no more room")
+        return "; ".join(told)
+
+    def _why(self) -> str:
         others = [attempt for attempt in self.attempts if attempt.outcome != "ok"]
         if not any(attempt.outcome == "failed" or attempt.model_id != self.model_id for attempt in others):
             return self.decision.why()

@@ -26,6 +26,7 @@ class Request:
         on_break: What a stream does when it fails after its first token.
         warm: While a model loads, `bridge` lets another allowed one answer, `wait` waits for it.
         hedge: The next candidate starts when the first is slower than usual; the first token wins.
+        is_whole: The caller brought the conversation (`messages=`): nothing that the session holds goes before it.
         provider_options: Passed to the provider as they are, for what has no name here.
         logprobs: Ask for the log-probability of each token, with this many alternatives (0 = off).
     """
@@ -54,6 +55,7 @@ class Request:
     hedge: bool = False
     policy: str | None = None
     session_id: str | None = None
+    is_whole: bool = False
     tags: tuple[str, ...] = ()
     provider_options: dict[str, Any] = field(default_factory=dict)
 
@@ -74,6 +76,16 @@ class Request:
     def has_images(self) -> bool:
         """Whether any message carries an image."""
         return any(message.images for message in self.messages)
+
+    @property
+    def asks_about_images(self) -> bool:
+        """Whether an image came since the model last spoke: earlier ones are told in words to a model that cannot see."""
+        for message in reversed(self.messages):
+            if message.role == "assistant":
+                return False
+            if message.images:
+                return True
+        return False
 
 
 def unfit_to_continue(request: Request) -> str | None:

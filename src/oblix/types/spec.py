@@ -48,6 +48,11 @@ class Price(Rates):
     _: KW_ONLY
     tiers: tuple[PriceTier, ...] = ()
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing costs anything."""
+        return not (self.input_per_mtok or self.output_per_mtok or self.tiers)
+
     def cost(
         self,
         input_tokens: int,
