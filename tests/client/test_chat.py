@@ -154,3 +154,99 @@ def test_ctrl_c_while_it_waits_for_a_line_ends_the_program(tmp_path: Path) -> No
         assert child.wait(30) == 0
         assert child.stdout.read() == "interrupted\n"
         assert child.stderr.read() == ""
+
+
+def test_it_is_kept_in_a_session_and_goes_on_there(tmp_path: Path) -> None:
+    text = """
+        import asyncio, sys
+        from oblix import OblixClient
+        from oblix.testing import ScriptedModel
+
+        model = ScriptedModel("ollama:phi", "Hello!", "Again!")
+        client = OblixClient()
+        client.hook(model)
+
+        async def main():
+            session = await client.start_chat(sys.argv[1] if sys.argv[1:] else None)
+            print(session == client.current_session_id, session)
+            print([f"{each.role}: {each.text}" for each in model.requests[-1].messages])
+
+        asyncio.run(main())
+    """
+    first = program(text, tmp_path / "home", stdin="one\nexit\n")
+    assert (first.stderr, first.returncode) == ("", 0)
+    assert first.stdout.startswith("\nYou: Hello!\n\nYou: True ")
+    session = first.stdout.splitlines()[-2].rpartition(" ")[2]
+    second = program(text, tmp_path / "home", session, stdin="two\nexit\n")
+    assert second.stdout.splitlines()[-1] == "['user: one', 'assistant: Hello!', 'user: two']"
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    ran = program(
+        """
+    import asyncio
+    from oblix import OblixClient
+    from oblix.testing import ScriptedModel
+
+    home, away = ScriptedModel("ollama:phi", "at home"), ScriptedModel("openai:gpt", "in the cloud")
+    client = OblixClient()
+    client.hook(home)
+    client.hook(away)
+    asyncio.run(client.chat_streaming("first"))
+    print([request.private for request in home.requests + away.requests])
+    print([f"{each.role}: {each.text}" for each in home.requests[-1].messages])
+    """,
+        tmp_path / "home",
+        stdin="\n".join(
+            ["one", "/cloud", "two", "/metrics", "/edge", "three", "/why", "/auto", "/private on", "four", "/cloud",
+             "five", "/list", "/new", "/load fir", "/status", "/private off", "/auto", "seven", "/help",
+             "/nonsense", "/usr/bin is what?", "/private maybe", "/load nowhere", "quit"]
+        ),
+    )  # fmt: skip
+    assert ran.returncode == 0
+    said = ran.stdout
+    assert "You: at home\n" in said
+    assert "You: in the cloud\n" in said
+    assert "cloud · openai:gpt" in said
+    assert "ollama:phi (edge) answered" in said
+    assert "* first" in said
+    assert "one: 8 messages." in said
+    assert "ollama:phi (edge): " in said
+    assert "/private  Keep what is said at home: /private on, /private off." in said
+    assert "[OBX-INVALID]" in ran.stderr
+    assert "No cloud model may answer this (openai:gpt: private prompts stay at home" in ran.stderr
+    assert "/nonsense is no command." in ran.stderr
+    assert "/private maybe is not known." in ran.stderr
+    assert "No session begins with 'nowhere'." in ran.stderr
+    assert said.splitlines()[-2].endswith(
+        "[False, False, True, True, True, False]"
+    )  # one, three, four, seven, the path; two
+
+
+def test_what_a_model_says_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    """On a terminal of its own (pty): no escape sequence of the answer arrives there."""
+    source = tmp_path / "program.py"
+    source.write_text(
+        textwrap.dedent(
+            TALK
+            + """
+    client.hook(ScriptedModel("ollama:phi", ["\\x1b]0;owned\\x07", "\\x1b[2J", "plain"]))
+    asyncio.run(client.execute("one", stream=True))
+    """
+        )
+    )
+    parent, child = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, str(source)], stdin=child, stdout=child, stderr=child,
+        env={**os.environ, "OBLIX_HOME": str(tmp_path)},
+    ) as process:  # fmt: skip
+        os.close(child)
+        told = b""
+        try:
+            while piece := os.read(parent, 4096):
+                told += piece
+        except OSError:  # the other side has gone
+            pass
+        assert process.wait(30) == 0
+    os.close(parent)
+    assert told == b"]0;owned[2Jplain\r\n"

@@ -77,6 +77,7 @@ def test_a_reply_has_the_answer_and_its_figures() -> None:
         "cost_usd": 0.0,
         "saved_usd": pytest.approx((3 * 10 + 2 * 30) / 1e6),
         "price_source": "scripted",
+        "cut_messages": 0,
         "model_name": "phi",
         "model_type": "ollama",
     }

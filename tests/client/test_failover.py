@@ -276,8 +276,8 @@ def test_a_deadline_that_passes_while_the_agents_are_asked_is_written_down(tmp_p
         await client.execute("hi")
         decided = client._hall.recorder.decided
 
-        async def late(*given: Any) -> None:
-            await decided(*given)
+        async def late(*given: Any, **also: Any) -> None:
+            await decided(*given, **also)
             await asyncio.sleep(10.0)
 
         client._hall.recorder.decided = late  # type: ignore[method-assign,assignment]

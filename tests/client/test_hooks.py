@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from oblix.client.hooks import build
+from oblix.client.hooks import build, concealed
 from oblix.errors import ConfigurationError
 from oblix.models.base import Model
 from oblix.models.claude import ClaudeModel
@@ -15,6 +15,7 @@ from oblix.models.openai import OpenAIModel
 from oblix.models.registry import PROVIDERS
 from oblix.models.transport import Transport
 from oblix.types.ids import ModelType
+from oblix.types.secret import SecretStr
 from oblix.types.spec import FREE, Price, Timeouts
 
 KEY = "sk-proj-9fJk2LxQwErTyUiOpAsDfGhJkLzXcVbNm0123456789"
@@ -24,7 +25,7 @@ def hook(
     kind: ModelType | str, name: str = "tried", endpoint: str | None = None, api_key: str | None = None, **options: Any
 ) -> Model:
     return build(
-        kind, name, endpoint=endpoint, api_key=api_key, transport=Transport(), options=options
+        kind, name, endpoint=endpoint, api_key=concealed(api_key), transport=Transport(), options=options
     )  # fmt: skip
 
 
@@ -219,7 +220,9 @@ def test_a_placeholder_gives_way_to_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     model = hook("openai", api_key="your_openai_api_key")
     assert model.spec.key == "given"
-    assert model._headers == {"Authorization": f"Bearer {KEY}"}  # type: ignore[attr-defined]  # what would be sent
+    assert isinstance(model, OpenAIModel)
+    assert model.key == SecretStr(KEY)
+    assert model.key.origin == "OPENAI_API_KEY"
 
 
 def test_a_key_is_in_no_repr() -> None:

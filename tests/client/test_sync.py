@@ -69,6 +69,39 @@ def test_it_asks_and_answers() -> None:
     assert client.execute("hi").response == "home"
 
 
+def test_sessions(tmp_path: Path) -> None:
+    model = edge("one", "two", "three")
+    with client_with(model) as client:
+        session = client.create_and_use_session("Mine", {"system": "Be brief."}, {"a": 1})
+        assert client.current_session_id == session
+        assert client.execute("first").session_id == session
+        with client.stream("second") as stream:
+            assert stream.reply().session_id == session
+        assert [message.text for message in model.requests[-1].messages] == ["Be brief.", "first", "one", "second"]
+        (listed,) = client.list_sessions(filter_metadata={"a": 1})
+        assert (listed["id"], listed["title"], listed["message_count"]) == (session, "Mine", 4)
+        assert client.find_session(session[:6]) == session
+        assert client.rename_session(session, "Yours")
+        assert client.update_session_metadata(session, {"b": 2})
+        assert client.get_session_metadata(session) == {"a": 1, "b": 2}
+        loaded = client.load_session(session)
+        assert loaded is not None
+        assert client.pin_message(session, loaded["messages"][0]["id"])
+        assert client.unpin_message(session, loaded["messages"][0]["id"])
+        assert [each["role"] for each in client.search_sessions("second")] == ["user"]
+        assert client.export_session(session, tmp_path / "s.json")
+        copies = [
+            client.import_session(tmp_path / "s.json"), client.copy_session(session), client.merge_sessions([session]),
+            client.fork_session(session, loaded["messages"][1]["id"]),
+        ]  # fmt: skip
+        assert [len((client.load_session(each or "") or {})["messages"]) for each in copies] == [4, 4, 4, 2]
+        client.add_messages("other", [{"role": "user", "content": "hi"}])
+        assert client.use_session("other")
+        once = client.chat_once("third", session_id="other")
+        assert (once.response, once.session_id, client.current_session_id) == ("three", "other", "other")
+        assert client.delete_session(session)
+
+
 def test_hooking_works_as_in_the_other() -> None:
     client = OblixClient(store=":memory:")
     assert client.hook_model("ollama", "phi", endpoint="http://127.0.0.1:1")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oblix.settings import home, is_placeholder, resolve_endpoint, resolve_key
+from oblix.settings import home, is_placeholder, resolve_endpoint
 
 PLACEHOLDERS = [
     "",
@@ -101,14 +101,12 @@ REAL = [
 def test_placeholders(key: str) -> None:
     assert is_placeholder(key)
     assert is_placeholder(f" {key}\n")
-    assert resolve_key(key, (), {}) is None
 
 
 @pytest.mark.parametrize("key", REAL)
 def test_keys_that_could_be_real(key: str) -> None:
     """To take one for a placeholder would lock its owner out without a word."""
     assert not is_placeholder(key)
-    assert resolve_key(f" {key}\n", (), {}) == key
 
 
 def test_no_key_is_a_placeholder() -> None:
@@ -132,19 +130,8 @@ def test_thousands_of_random_keys_are_keys() -> None:
         assert not is_placeholder(secrets.token_hex(16))
 
 
-def test_what_is_given_comes_before_the_environment() -> None:
-    environ = {"FIRST": "your_key", "SECOND": " real-2 ", "THIRD": "real-3"}
-    names = ("FIRST", "SECOND", "THIRD")
-    assert resolve_key("real-1", names, environ) == "real-1"
-    assert resolve_key("your_openai_api_key", names, environ) == "real-2"
-    assert resolve_key(None, names, environ) == "real-2"
-    assert resolve_key("<key>", ("FIRST", "ABSENT"), environ) is None
-
-
 def test_the_process_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "real")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://here:1/v1/")
-    assert resolve_key(None, ("OPENAI_API_KEY",)) == "real"
     assert resolve_endpoint(None, "OPENAI_BASE_URL", "https://api.openai.com/v1") == "http://here:1/v1"
 
 

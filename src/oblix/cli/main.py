@@ -15,11 +15,14 @@ from oblix._version import __version__
 # name → (module in cli/commands, one line of help); the modules are imported when they are called.
 COMMANDS: dict[str, str] = {
     "ask": "Ask (the default: `oblix PROMPT`).",
+    "chat": "Talk, in a session that is kept.",
     "demo": "See a real model answer here, and five scenes that show why it ran where it did.",
+    "keys": "Keep, list, forget or try API keys; no value is ever shown.",
     "models": "List the models that can be used here, or fetch one.",
     "privacy": "Find what is private in a file.",
     "replay": "Decide history again under another policy, and compare.",
     "route": "Where a prompt would run, and why, without running it.",
+    "sessions": "List, show, search, export, import, merge or delete sessions.",
     "status": "What this machine, its network and its models are doing.",
     "why": "Why an answer ran where it did.",
 }

@@ -17,26 +17,30 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from oblix.agents.base import BaseAgent
 from oblix.client import figures, refusals
+from oblix.client.books import Approve
+from oblix.client.conversation import Conversations
 from oblix.client.facts import known_spec
 from oblix.client.hall import Hall, Thought, loop_time
-from oblix.client.hooks import build, canonical
+from oblix.client.hooks import build, canonical, concealed
 from oblix.client.lifeline import Lifeline, show_errors_briefly
-from oblix.client.record import Recorder
 from oblix.client.screening import checked
 from oblix.client.stream import Stream
 from oblix.client.surroundings import connectivity_metrics, resource_metrics
+from oblix.client.terminal import inert
 from oblix.client.wishes import Wishes, parse
 from oblix.decision.policy import Policy
 from oblix.decision.policy_table import checked_policy
 from oblix.errors import InvalidRequest, OblixError
 from oblix.models.base import Model
 from oblix.settings import Settings, find_policy, load
+from oblix.storage.store import Store
 from oblix.types.chunk import Reset
 from oblix.types.decision import Decision
 from oblix.types.ids import ModelType, record_id, split_model_id
 from oblix.types.privacy import Screening
 from oblix.types.reply import Reply
 from oblix.types.request import Request
+from oblix.types.secret import SecretStr
 from oblix.types.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -45,7 +49,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("oblix")
 
 
-class OblixClient:
+class OblixClient(Conversations):
     """Runs prompts where they should run.
 
     Constructing and hooking touch neither network nor disk (but for a settings file that is named). The client belongs to the event
@@ -72,11 +76,12 @@ class OblixClient:
         policy: str | Policy = "balanced",
         store: str | Path | None = None,
     ) -> None:
+        del oblix_api_key  # a local variable would show in a traceback
         self.host = host
         self.port = port
         self.discovered: Discovered | None = None
         self._settled: Policy | None = None  # its rules stay, whatever weights are asked for
-        self._hall = Hall(self._chosen(policy), Recorder(store))
+        self._hall = Hall(self._chosen(policy), Store(store))
         self._lifeline = Lifeline(self._close, self._hall.abandon)
         weakref.finalize(self, self._hall.transport.abandon)
         show_errors_briefly()
@@ -115,6 +120,15 @@ class OblixClient:
     def screening(self, screening: Screening) -> None:
         self._hall.screening = checked(screening)
 
+    @property
+    def approve_over_budget(self) -> Approve | None:
+        """Asked with `on_limit = "ask"` whether a request may pass a budget: gets the `BudgetExceeded`, gives yes or no, or awaits it."""
+        return self._hall.books.approve
+
+    @approve_over_budget.setter
+    def approve_over_budget(self, approve: Approve | None) -> None:
+        self._hall.books.approve = approve
+
     @classmethod
     async def auto(cls, *, cloud: bool = False, **arguments: Unpack[ClientArguments]) -> Self:
         """A client with everything that this machine has: see `discover`. `client.discovered.lines()` tells what that was.
@@ -151,7 +165,7 @@ class OblixClient:
         model_type: ModelType | str,
         model_name: str,
         endpoint: str | None = None,
-        api_key: str | None = None,
+        api_key: str | SecretStr | None = None,
         **options: Any,
     ) -> bool:
         """Make a model known. Nothing is contacted, nothing is paid; whether it answers shows when it is asked.
@@ -172,6 +186,7 @@ class OblixClient:
         Raises:
             ConfigurationError: A setting cannot be right; the message says which and what to do.
         """
+        api_key = concealed(api_key)
         self._hook(model_type, model_name, endpoint, api_key, options)
         return True
 
@@ -181,7 +196,12 @@ class OblixClient:
         self._hook(*split_model_id(row["id"]), row.get("endpoint"), None, options)
 
     def _hook(
-        self, kind: ModelType | str, name: str, endpoint: str | None, api_key: str | None, options: Mapping[str, Any]
+        self,
+        kind: ModelType | str,
+        name: str,
+        endpoint: str | None,
+        api_key: SecretStr | None,
+        options: Mapping[str, Any],
     ) -> None:
         transport = self._hall.transport
         self.hook(build(kind, name, endpoint=endpoint, api_key=api_key, transport=transport, options=options))
@@ -228,9 +248,10 @@ class OblixClient:
             max_tokens: Limit of the answer.
             request_id: Your own name for the request; by default one that sorts by time.
             display_metrics: Print one line about the answer to stderr.
-            session_id: Handed to the agents, and kept with the decision.
+            session_id: The conversation that this belongs to, else `current_session_id`: what was said in it goes before the prompt, as far
+                as it fits the model, and the answer is kept. One that is not there yet begins.
             stream: Write the text to stdout as it comes, and still return the reply.
-            chat: Talk on the terminal until `exit`; returns the last reply.
+            chat: Talk on the terminal until `exit`, in this session, else in a new one; returns the last reply.
             deadline: Seconds for the whole call, `None` for no limit.
             wishes: See `Wishes`.
 
@@ -251,7 +272,7 @@ class OblixClient:
                 temperature=temperature,
                 max_tokens=max_tokens,
                 display_metrics=display_metrics,
-                session_id=session_id,
+                session_id=session_id or self.current_session_id,
                 deadline=deadline,
             )
         asked_at = loop_time()
@@ -263,7 +284,7 @@ class OblixClient:
                     if not isinstance(event, str | Reset):
                         reply = event
                     elif stream:
-                        sys.stdout.write(f"\n[{event.reason}]\n" if isinstance(event, Reset) else event)
+                        sys.stdout.write(inert(f"\n[{event.reason}]\n" if isinstance(event, Reset) else event))
                         sys.stdout.flush()
         except OblixError as error:
             raise error.with_traceback(None) from None
@@ -369,7 +390,7 @@ class OblixClient:
             temperature=temperature,
             max_tokens=max_tokens,
             deadline=deadline,
-            session_id=session_id,
+            session_id=self.current_session_id if session_id is None else session_id,
             wishes=wishes,
         )
 

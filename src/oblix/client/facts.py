@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from oblix.decision import complexity
 from oblix.decision.facts import Asked, Facts, Fit, ModelFacts, Turn
 from oblix.decision.policy import Policy
-from oblix.decision.tokens import estimate_messages
+from oblix.decision.tokens import estimate_request
 from oblix.execution.hands import Hands
 from oblix.models.base import Model
 from oblix.models.catalog import PriceBook
 from oblix.models.registry import catalogue_of
+from oblix.types.money import OnLimit, Room
 from oblix.types.privacy import Privacy
 from oblix.types.report import AgentReport
 from oblix.types.request import Request
@@ -47,6 +48,9 @@ class Moment:
         now: Seconds since the epoch, for the record.
         clock: A steady clock, for what is remembered of failures.
         before: The turn before, where a conversation goes on.
+        on_limit: What follows where a budget excludes a model.
+        rooms: What the budgets leave for models that cost something: id → room.
+        least_tokens: Of the prompt, when all of the conversation is cut that may be; `None` where nothing may.
     """
 
     now: float
@@ -55,6 +59,9 @@ class Moment:
     privacy: Privacy
     reports: Mapping[str, AgentReport]
     before: Turn | None = None
+    least_tokens: int | None = None
+    on_limit: OnLimit = "edge-only"
+    rooms: Callable[[Iterable[str]], Mapping[str, Room | None]] = lambda model_ids: {}
 
 
 def assemble(
@@ -70,27 +77,37 @@ def assemble(
     fingerprint = hands.fingerprint(request, moment.clock)
     health, clock = hands.health, moment.clock
     known = []
-    for model in models:
+    specs = [(model, known_spec(model, prices)) for model in models]
+    paid = [spec.id for _, spec in specs if _may_cost(spec)]
+    rooms = moment.rooms(paid) if paid else {}
+    for model, now_known in specs:
         spec, (loaded, queue, fit) = model.spec, _at_its_engine(model, engines)
         known.append(
             ModelFacts(
-                known_spec(model, prices),
+                now_known,
                 health.of(spec, clock, fingerprint),
                 pace=health.pace(spec),
                 loaded=loaded,
                 busy=hands.busy.get(spec.id, 0),
                 queue=queue,
                 fit=fit,
+                budget=rooms.get(spec.id),
             )
         )
-    return Facts(request.id, moment.now, _asked(request, moment), tuple(known), moment.reports, moment.before)
+    asked, reports = _asked(request, moment), moment.reports
+    return Facts(request.id, moment.now, asked, tuple(known), reports, moment.before, moment.on_limit)
+
+
+def _may_cost(spec: ModelSpec) -> bool:
+    """Whether a model counts to budgets: what costs nothing does not, and what is at home costs nothing unless it has a price."""
+    return not spec.is_edge if spec.price is None else not spec.price.is_free
 
 
 def _asked(request: Request, moment: Moment) -> Asked:
     prompt, limit = request.prompt, request.max_tokens
     listened = moment.policy.words
     return Asked(
-        estimate_messages(request.messages),
+        estimate_request(request),
         ANSWER if limit is None else min(limit, ANSWER),
         complexity.score(prompt, turns=len(request.messages), tools=len(request.tools)),
         privacy=moment.privacy,
@@ -102,6 +119,7 @@ def _asked(request: Request, moment: Moment) -> Asked:
         tags=request.tags,
         said=_said(prompt, listened) if listened else (),
         listened=listened,
+        least_tokens=moment.least_tokens,
     )
 
 
@@ -157,7 +175,7 @@ def _needs(request: Request) -> frozenset[Capability]:
     needs: set[Capability] = set()
     if request.tools:
         needs.add("tools")
-    if request.has_images:
+    if request.asks_about_images:
         needs.add("vision")
     if request.response_format is not None:
         needs.add("json")

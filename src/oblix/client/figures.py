@@ -7,13 +7,14 @@ from time import gmtime, strftime
 from typing import Any
 
 from oblix.decision.money import usd
-from oblix.decision.tokens import estimate, estimate_messages
+from oblix.decision.tokens import estimate, estimate_request
 from oblix.execution.journey import Journey
 from oblix.types.chunk import End, Usage
 from oblix.types.decision import Decision
+from oblix.types.money import micro
 from oblix.types.reply import Reply
 from oblix.types.request import Request
-from oblix.types.spec import ModelSpec, Price
+from oblix.types.spec import ModelSpec
 
 
 def metrics(
@@ -32,7 +33,7 @@ def metrics(
     told = Usage() if journey.is_spliced else end.usage  # each attempt of a spliced answer counted its own part
     input_tokens, output_tokens = told.input_tokens, told.output_tokens
     if input_tokens is None:
-        input_tokens = estimate_messages(request.messages)
+        input_tokens = estimate_request(request)
     if output_tokens is None:
         output_tokens = estimate("".join(journey.text))
     return {
@@ -45,8 +46,9 @@ def metrics(
         "cached_tokens": told.cached_tokens,
         "estimated": [name for name in ("input_tokens", "output_tokens") if getattr(told, name) is None],
         "tokens_per_second": _speed(journey, output_tokens),
-        "cost_usd": _spent(journey, spec.price, input_tokens, output_tokens, told),
+        "cost_usd": spent(journey),
         "saved_usd": None,
+        "cut_messages": next((each.cut for each in reversed(journey.attempts) if each.outcome == "ok"), 0),
         "price_source": None if spec.price is None else spec.price.source,
         "start_time": _iso(wall - total),
         "end_time": _iso(wall),
@@ -63,17 +65,10 @@ def _speed(journey: Journey, output_tokens: int) -> float | None:
     return output_tokens / writing if writing > 1e-6 else None
 
 
-def _spent(journey: Journey, price: Price | None, input_tokens: int, output_tokens: int, told: Usage) -> float | None:
-    """USD of all attempts together, also of those that failed or were beaten; `None` as soon as one of them is unpriced."""
-    if price is None:
-        return None
-    others = [attempt.cost_usd for attempt in journey.attempts if attempt.outcome in ("failed", "cancelled")]
-    if journey.is_spliced:  # of the tokens, the attempt that went on wrote only the last part
-        own = next(attempt.cost_usd for attempt in journey.attempts if attempt.outcome == "ok")
-    else:
-        own = price.cost(input_tokens, output_tokens, *told.cache)
-    costs = [own, *others]
-    return None if None in costs else sum(cost for cost in costs if cost is not None)
+def spent(journey: Journey) -> float | None:
+    """USD of all attempts together, as the books have it, also of those that failed or were beaten; `None` where one is unpriced."""
+    costs = [each.cost_usd for each in journey.attempts if each.outcome != "postponed"]
+    return None if None in costs else round(sum(cost for cost in costs if cost is not None), 6)
 
 
 def saved(decision: Decision, specs: dict[str, ModelSpec], figures: dict[str, Any]) -> float | None:
@@ -86,11 +81,11 @@ def saved(decision: Decision, specs: dict[str, ModelSpec], figures: dict[str, An
         return None
     answered = f"{figures['model_type']}:{figures['model_name']}"
     costs = [
-        cost if c.model_id == answered else price.cost(figures["input_tokens"], figures["output_tokens"])
+        cost if c.model_id == answered else micro(price.cost(figures["input_tokens"], figures["output_tokens"])) / 1e6
         for c in decision.candidates
         if c.place == "cloud" and c.verdict in ("chosen", "next") and (price := specs[c.model_id].price) is not None
     ]
-    return max(0.0, min(costs) - cost) if costs else None
+    return round(max(0.0, min(costs) - cost), 6) if costs else None
 
 
 def footer(reply: Reply) -> str:

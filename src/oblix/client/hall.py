@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 from oblix.agents.engines import REST, EngineSense
 from oblix.agents.gather import Panel
 from oblix.client import figures, refusals
+from oblix.client.books import Books
 from oblix.client.continuity import Continuity, Mark
 from oblix.client.facts import Moment, assemble, known_spec
+from oblix.client.keychain import Keychain
+from oblix.client.memory import Memory, Round, never_its_turn
 from oblix.client.record import Recorder
 from oblix.client.screening import finder, label, sealed
 from oblix.client.surroundings import ClientSurroundings
@@ -35,6 +38,7 @@ from oblix.models.catalog import PriceBook
 from oblix.models.registry import catalogue_of
 from oblix.models.transport import Transport
 from oblix.settings import file_of, find_policy
+from oblix.storage.store import Store
 from oblix.types.attempt import Attempt
 from oblix.types.chunk import Delta, Reset
 from oblix.types.decision import Decision
@@ -67,7 +71,10 @@ class Hall:
     """What a client holds. Belongs to one event loop once it is used."""
 
     policy: Policy
-    recorder: Recorder
+    store: Store
+    recorder: Recorder = field(init=False)
+    books: Books = field(init=False)
+    memory: Memory = field(init=False)
     screening: Screening = field(default_factory=Screening)
     continuity: Continuity = field(default_factory=Continuity)
     models: dict[str, Model] = field(default_factory=dict)
@@ -76,6 +83,7 @@ class Hall:
     hands: Hands = field(default_factory=Hands)
     prices: PriceBook = field(default_factory=PriceBook)
     surroundings: ClientSurroundings = field(init=False)
+    keychain: Keychain = field(init=False)
     engines: EngineSense = field(init=False)
     wall: Callable[[], float] = time.time  # seconds since the epoch; a simulation brings its own
     hooked: int = 0
@@ -83,7 +91,11 @@ class Hall:
     _replaced: list[Model] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.recorder = Recorder(self.store)
+        self.books = Books(self.store, lambda: self.wall(), self.hands)  # noqa: PLW0108  a simulation brings another wall later
+        self.memory = Memory(self.store, lambda: self.wall())  # noqa: PLW0108  a simulation brings another wall later
         self.surroundings = ClientSurroundings(self.models, self.transport.forget_idle)
+        self.keychain = Keychain(self.surroundings.refresh)
         self.transport.traffic.sink = self.panel.observe
         self.hands.price_of = self._price_of
         self.engines = EngineSense(
@@ -102,6 +114,7 @@ class Hall:
         self.models[model.spec.id] = model
         self.hands.health.forget(model.spec)
         self.surroundings.refresh()
+        self.keychain.want(model)
         catalogue = catalogue_of(model.spec.provider)
         if catalogue is not None and model.spec.price is None:
             self.prices.want(catalogue, model.spec.name)
@@ -110,24 +123,40 @@ class Hall:
         """What is known of each hooked model by now."""
         return {model_id: known_spec(model, self.prices) for model_id, model in tuple(self.models.items())}
 
-    async def think(self, request: Request, *, unhurried: bool = False) -> Thought:
+    async def think(self, request: Request, *, unhurried: bool = False, round_: Round | None = None) -> Thought:
         """Look, then decide; `unhurried`, where nobody waits for an answer, prices are waited for."""
         if not self.models:
             raise refusals.nothing_hooked()
         await self._get_ready()
+        if round_ is None and request.session_id is not None:
+            round_ = Round(self.memory, request, request.session_id)
+        if round_ is not None:
+            request = await round_.recall(self._widest())
         policy = self.policy if request.policy is None else await self._wished_policy(request.policy)
-        if request.max_cost_usd is not None:
+        if request.max_cost_usd is not None or (not self.prices.is_settled() and self.books.has_limits):
             await self._wait_for_prices(BUDGET_WAIT)
         elif unhurried or policy.price >= DECISIVE:
             await self._wait_for_prices(PRICE_WAIT)
         screening, marks = self.screening, self.continuity.marks(request.messages)
         privacy = await self._label(request, screening, policy, is_tainted=self.continuity.is_tainted(marks))
+        if round_ is not None:
+            privacy = round_.judged(privacy)
         # For the agents as well; the facts hold what was found, so that another policy can judge it anew.
         request = sealed(request, always_private(privacy, policy.name) if policy.always_private else privacy)
         reports = await self.panel.ask(prompt=request.prompt, request=request, session_id=request.session_id)
         now = loop_time()
+        before = self.continuity.before(marks, request.session_id, now)
+        least = None if round_ is None else round_.least_tokens(request)
         moment = Moment(
-            self.wall(), now, policy, privacy, reports, self.continuity.before(marks, request.session_id, now)
+            self.wall(),
+            now,
+            policy,
+            privacy,
+            reports,
+            before,
+            least,
+            self.books.on_limit,
+            self.books.rooms(request, self.models),
         )
         facts = assemble(request, self.models.values(), self.hands, self.prices, moment, engines=self.engines)
         decision = decide(facts, policy)
@@ -135,15 +164,24 @@ class Hall:
 
     async def _get_ready(self) -> None:
         """What the first request of a client waits for."""
+        if self.keychain.is_due(now := loop_time()):
+            await self.keychain.look(now)
         if not self.transport.is_ready and any(model.spec.endpoint for model in self.models.values()):
             await self.transport.prepare()
         if not self._has_recalled:
             self._has_recalled = True
             self.hands.health.recall(await self.recorder.past())
+            await self.books.open()
 
     async def _wait_for_prices(self, seconds: float) -> None:
         if not self.prices.is_settled():
             await asyncio.to_thread(self.prices.wait, seconds)
+
+    async def _know_prices(self, decision: Decision, journey: Journey) -> None:
+        """Nothing that may cost something is sent before it is known what, if that can be had: a process that is killed hides no bill."""
+        if "cloud" in {each.place for each in decision.candidates if each.verdict != "rejected"}:
+            left = PRICE_WAIT if journey.deadline is None else min(PRICE_WAIT, journey.deadline - loop_time())
+            await self._wait_for_prices(max(0.0, left))
 
     async def _label(self, request: Request, screening: Screening, policy: Policy, *, is_tainted: bool) -> Privacy:
         work = partial(label, request, screening, is_tainted=is_tainted, always_scan=policy.listens_for_findings)
@@ -154,15 +192,27 @@ class Hall:
         found = find_policy(name) if file_of(name) is None else await asyncio.to_thread(find_policy, name)
         return found.with_rules_of(self.policy)
 
-    async def _decide(self, request: Request, told: list[Thought]) -> Thought:
+    def _widest(self) -> int | None:
+        """The largest window of all models; `None` where one of them is not known."""
+        windows = [known_spec(model, self.prices).window for model in self.models.values()]
+        return None if None in windows else max(window or 0 for window in windows)
+
+    async def _decide(self, request: Request, told: list[Thought], round_: Round | None) -> Thought:
         """Think, and write it down. `told` gets the thought as soon as there is one."""
         if self.models:
             self.engines.kick(model.spec for model in self.models.values())
-        thought = await self.think(request)
+        if round_ is not None:
+            await round_.enter()
+        thought = await self.think(request, round_=round_)
+        if await self.books.decided(thought.decision, thought.facts):
+            thought = _approved(thought)
         told.append(thought)
         if thought.decision.privacy.sticks:
             self.continuity.taint(thought.marks)
-        await self.recorder.decided(thought.decision, thought.facts, thought.policy, request)
+        also = None if round_ is None else round_.asked(thought.decision, thought.request)
+        is_written = await self.recorder.decided(thought.decision, thought.facts, thought.policy, request, also=also)
+        if round_ is not None and not is_written:
+            round_.forget()
         return thought
 
     async def answer(
@@ -176,14 +226,18 @@ class Hall:
         deadline = None if request.deadline is None else asked_at + request.deadline
         journey = Journey(request, deadline, on_attempt=self._notice)
         thoughts: list[Thought] = []
+        round_ = None if request.session_id is None else Round(self.memory, request, request.session_id)
         metrics: Mapping[str, Any] | None = None
         failure: OblixError | None = None
         self.hands.health.asked(asked_at)
         try:
-            thought = await self._think_in_time(request, thoughts, journey)
+            thought = await self._think_in_time(request, thoughts, journey, round_)
             decision = thought.decision
             self._prepare(journey, thought)
+            if round_ is not None:
+                journey.fitted = partial(self._fitted, round_)
             walk = self._walk(thought, journey, on_break)
+            await self._know_prices(decision, journey)
             async with aclosing(walk.pieces()) as chunks:
                 async for chunk in chunks:
                     if type(chunk) is Delta:
@@ -194,6 +248,9 @@ class Hall:
                 raise refusals.all_failed(decision, journey.attempts, self.models)
             reply = await self._reply(thought, journey, asked_at)
             metrics = reply.metrics
+            self.books.answered(reply, request)
+            if round_ is not None:
+                await round_.answered(_spoken(journey), reply.model_id)
         except OblixError as error:
             failure = error
             taken = thoughts[0].decision if thoughts else None
@@ -201,13 +258,19 @@ class Hall:
         finally:
             if thoughts:
                 self._settle(thoughts[0].decision, journey, metrics=metrics, error=failure)
+            if round_ is not None:
+                round_.leave(journey)
         yield reply
 
-    async def _think_in_time(self, request: Request, told: list[Thought], journey: Journey) -> Thought:
+    async def _think_in_time(
+        self, request: Request, told: list[Thought], journey: Journey, round_: Round | None
+    ) -> Thought:
         try:
-            return await within(self._decide(request, told), journey.deadline)
+            return await within(self._decide(request, told, round_), journey.deadline)
         except TimeoutError:
             journey.on(Event.REJECT)
+            if round_ is not None and not round_.has_entered:
+                raise never_its_turn(request) from None
             raise too_late(journey) from None
         except asyncio.CancelledError:
             journey.on(Event.LEAVE)
@@ -227,10 +290,15 @@ class Hall:
             models = [model if model.spec.is_edge else redacting(model, redaction) for model in models]
         return Walk(models, journey, self.hands, on_break=on_break)
 
+    def _fitted(self, round_: Round, spec: ModelSpec) -> tuple[Request, int]:
+        """The request as it goes to a model, and how many messages of its session were left out for that."""
+        return round_.fitted(spec.id, known_spec(self.models[spec.id], self.prices).window)
+
     def _prepare(self, journey: Journey, thought: Thought) -> None:
         """What the hands need to know of a decision."""
         journey.request = thought.request
         journey.prompt_tokens = thought.facts.asked.prompt_tokens
+        self.books.prepare(journey, thought.facts)
         if not thought.decision.bridges_to_cloud:
             journey.bridges = frozenset({"edge"})
         journey.on(Event.ADMIT)
@@ -257,7 +325,7 @@ class Hall:
         if left > 0:
             await self._wait_for_prices(left)
         text = "".join(journey.text)
-        self._remember(thought, journey, Message("assistant", text, end.tool_calls), now)
+        self._remember(thought, journey, _spoken(journey), now)
         specs = self.specs()
         measured = figures.metrics(request, specs[model_id], journey, end, asked_at=asked_at, now=now, wall=wall)
         measured["saved_usd"] = figures.saved(decision, specs, measured)
@@ -273,6 +341,7 @@ class Hall:
             end.finish_reason,
             end.tool_calls,
             end.logprobs,
+            end.thoughts,
         )
 
     def _remember(self, thought: Thought, journey: Journey, answer: Message, now: float) -> None:
@@ -300,7 +369,9 @@ class Hall:
         await self.hands.close()
         await self.engines.close()
         await self.transport.close()
+        self.books.close()
         await self.recorder.close()
+        await self.store.shut()
 
     def abandon(self) -> None:
         """Forget a loop that was closed before anything could be."""
@@ -308,6 +379,21 @@ class Hall:
         self.engines.abandon()
         self.transport.abandon()
         self.recorder.abandon()
+        self.books.close()
+        self.memory.abandon()
+
+
+def _approved(thought: Thought) -> Thought:
+    """The same picture, now that the user lets the request pass its budgets."""
+    facts = replace(thought.facts, asked=replace(thought.facts.asked, approved=True))
+    decision = decide(facts, thought.policy)
+    return thought._replace(decision=decision, facts=facts, request=sealed(thought.request, decision.privacy))
+
+
+def _spoken(journey: Journey) -> Message:
+    """The answer as the next turn has it."""
+    assert journey.end is not None
+    return Message("assistant", "".join(journey.text), journey.end.tool_calls, thoughts=journey.end.thoughts)
 
 
 def loop_time() -> float:

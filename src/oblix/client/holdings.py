@@ -16,7 +16,7 @@ from oblix.client.record import Recorder
 from oblix.errors import AttemptFailed, ConfigurationError
 from oblix.models.memory import Need
 from oblix.models.registry import PROVIDERS
-from oblix.settings import home, is_placeholder
+from oblix.settings import is_placeholder
 from oblix.types.spec import ModelSpec
 
 PATIENCE = 0.5  # seconds for adding up a day's costs; 20,000 answers take 0.25 s
@@ -62,9 +62,7 @@ def embedded(specs: Collection[ModelSpec]) -> tuple[Plain, dict[str, Need]]:
 
 def data_path(recorder: Recorder) -> Path | None:
     """The data file, which need not be there yet; `None` where nothing is kept."""
-    if recorder.store == ":memory:":
-        return None
-    return home() / "oblix.db" if recorder.store is None else Path(recorder.store)
+    return None if recorder.store.is_in_memory else Path(recorder.store.path)
 
 
 def size(path: Path | None) -> int | None:

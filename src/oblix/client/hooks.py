@@ -15,8 +15,10 @@ from oblix.errors import ConfigurationError, known_hint
 from oblix.models.base import Model
 from oblix.models.registry import CLASSES, PROVIDERS, Provider
 from oblix.models.transport import Transport
-from oblix.settings import resolve_endpoint, resolve_key
+from oblix.settings import resolve_endpoint
+from oblix.settings.keys import near_key
 from oblix.types.ids import ModelType
+from oblix.types.secret import SecretStr
 from oblix.types.spec import FREE, Capability, KeyState, ModelSpec, Place, Price, PriceTier, Rates, Timeouts
 
 _COMMON = ("place", "tier", "window", "price", "timeouts", "prefill")
@@ -37,7 +39,7 @@ def build(
     name: str,
     *,
     endpoint: str | None,
-    api_key: str | None,
+    api_key: SecretStr | None,
     transport: Transport,
     options: Mapping[str, Any],
 ) -> Model:
@@ -53,7 +55,7 @@ def build(
     address = _check_address(
         resolve_endpoint(_text("endpoint", endpoint), provider.endpoint_env, provider.endpoint), provider
     )
-    key = resolve_key(_text("api_key", api_key), provider.key_env)
+    key = near_key(api_key, provider.key_env)
     place, why = _place(provider, name, address, options.get("place"))
     spec = ModelSpec(
         f"{provider.name}:{canonical(provider.name, name)}",
@@ -67,7 +69,7 @@ def build(
         window=_whole("window", options.get("window")),
         capabilities=_capabilities(provider, options.get("prefill")),
         price=_price(options.get("price"), place),
-        key=_key_state(provider, address, key, api_key),
+        key=_key_state(provider, address, key, is_given=bool(api_key)),
         timeouts=_timeouts(options.get("timeouts")),
         keeps_prefix=provider.keeps_prefix,
     )
@@ -76,6 +78,11 @@ def build(
     if provider.wire == "embedded":
         return made(spec, window=spec.window, **own)  # type: ignore[no-any-return]
     return made(spec, transport, key=key, **own)  # type: ignore[no-any-return]
+
+
+def concealed(api_key: object) -> SecretStr | None:
+    """A key from the door on: not even a traceback with its local variables shows it."""
+    return api_key if api_key is None or isinstance(api_key, SecretStr) else SecretStr(_text("api_key", api_key) or "")
 
 
 def canonical(provider: str, name: str) -> str:
@@ -162,13 +169,13 @@ def _is_home(address: str) -> bool | None:
     return is_home_address(urlsplit(address).hostname or "")
 
 
-def _key_state(provider: Provider, address: str | None, key: str | None, given: str | None) -> KeyState:
+def _key_state(provider: Provider, address: str | None, key: SecretStr | None, *, is_given: bool) -> KeyState:
     """A provider's own service needs a key; another server behind its protocol may do without, and says so itself if not."""
     if key is not None:
         return "given"
     if bool(provider.key_env) and provider.wire != "ollama" and address == provider.endpoint:
         return "missing"
-    return "placeholder" if given or any(os.environ.get(name) for name in provider.key_env) else "not_needed"
+    return "placeholder" if is_given or any(os.environ.get(name) for name in provider.key_env) else "not_needed"
 
 
 def _capabilities(provider: Provider, prefill: object) -> frozenset[Capability]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from oblix.decision.facts import Facts
+from oblix.decision.money import next_window
 from oblix.errors import (
     AllModelsFailed,
     BudgetExceeded,
@@ -24,6 +25,7 @@ from oblix.models.registry import PROVIDERS
 from oblix.types.attempt import Attempt
 from oblix.types.decision import Candidate, Decision
 from oblix.types.ids import split_model_id
+from oblix.types.money import Room
 
 # The first that occurs among the exclusions names the error: what the user can change least comes first.
 _ERRORS: tuple[tuple[str, type[NoRoute], str], ...] = (
@@ -45,6 +47,17 @@ _SCREENED = (
     "Hook or start an edge model; or public=True sends it as it is, Screening(mode='redact') with placeholders. "
     "Nothing left this machine."
 )
+
+
+def budget_hint(room: Room) -> str:
+    """What to do about a budget that has no room."""
+    amount = f"{2 * room.limit_usd:g}"
+    wait = next_window(room).removeprefix("; it")
+    then = f" It{wait}." if wait else ""
+    return f"Raise it: oblix budget set {amount}{_PERIODS.get(room.name, '')}; or hook a cheaper model, or one at home.{then}"
+
+
+_PERIODS = {"day": "/day", "month": "/month"}
 
 
 def unknown_model(model_id: str, hooked: Sequence[str]) -> UnknownModel:
@@ -73,7 +86,12 @@ def no_route(decision: Decision, facts: Facts) -> OblixError:
         hint = _SCREENED
     if code in ("key_missing", "key_refused"):
         hint = _key_hint(next(c.model_id for c in excluded if c.reason.code == code))
+    room = None if decision.limit_usd is not None else decision.room
+    if room is not None and code in ("budget", "unpriced"):
+        hint = hint if code == "unpriced" else budget_hint(room)
     error = kind(f"No model may answer this request.\n{_told(excluded)}", hint=hint or None)
+    if isinstance(error, BudgetExceeded):
+        error.room = decision.room
     if isinstance(error, ContextOverflow):
         error.tokens = facts.asked.prompt_tokens
         error.window = max(model.spec.window or 0 for model in facts.models)
@@ -101,6 +119,8 @@ def all_failed(decision: Decision, attempts: Sequence[Attempt], models: Mapping[
         hint = hint or "Shorten the prompt, or hook a model with a larger window."
     elif kinds == {"auth"}:
         kind = KeyMissing
+    elif kinds == {"budget"}:
+        head, kind = "No budget has room for this request.", BudgetExceeded
     keyless = [a.model_id for a in attempts if a.kind == "auth"]
     keyless += [c.model_id for c in excluded if c.reason.code == "key_missing"]
     if hint is None and keyless:

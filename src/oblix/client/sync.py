@@ -6,15 +6,18 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from oblix.agents.base import BaseAgent
+from oblix.client.books import Approve
 from oblix.client.client import OblixClient as AsyncClient
 from oblix.client.hall import Thought
+from oblix.client.hooks import concealed
 from oblix.client.stream import Stream as AsyncStream
+from oblix.client.sync_conversation import Conversations, soon
 from oblix.client.wishes import Wishes
 from oblix.decision.policy import Policy
 from oblix.errors import ConfigurationError, OblixError
@@ -25,12 +28,12 @@ from oblix.types.decision import Decision
 from oblix.types.ids import ModelType
 from oblix.types.privacy import Screening
 from oblix.types.reply import Reply
+from oblix.types.secret import SecretStr
 from oblix.types.spec import ModelSpec
 
 if TYPE_CHECKING:
     from oblix.client.discovery import ClientArguments, Discovered
 
-A = TypeVar("A")
 T = TypeVar("T")
 GRACE = 2.0  # seconds that the end of a program waits for what is still open
 
@@ -131,12 +134,7 @@ class Stream:
         return self._loop.run(self._inner.reply())
 
 
-async def _later(work: Callable[[A], T], argument: A) -> T:
-    """On the loop's thread, where nobody else looks at the same things."""
-    return work(argument)
-
-
-class OblixClient:
+class OblixClient(Conversations):
     """As `oblix.OblixClient`, without `await`. Safe to use from several threads."""
 
     def __init__(
@@ -148,7 +146,8 @@ class OblixClient:
         policy: str | Policy = "balanced",
         store: str | Path | None = None,
     ) -> None:
-        self._client = AsyncClient(oblix_api_key, host, port, config_path, policy, store)
+        del oblix_api_key  # a local variable would show in a traceback
+        self._client = AsyncClient(None, host, port, config_path, policy, store)
         self._loop = _Loop()
         weakref.finalize(self, self._loop.stop)
 
@@ -173,10 +172,11 @@ class OblixClient:
         model_type: ModelType | str,
         model_name: str,
         endpoint: str | None = None,
-        api_key: str | None = None,
+        api_key: str | SecretStr | None = None,
         **options: Any,
     ) -> bool:
         """See `oblix.OblixClient.hook_model`."""
+        api_key = concealed(api_key)
         return self._run(self._client.hook_model(model_type, model_name, endpoint, api_key, **options))
 
     def hook_settings(self, row: Mapping[str, Any]) -> None:
@@ -189,11 +189,11 @@ class OblixClient:
 
     def hook_agent(self, agent: BaseAgent) -> bool:
         """See `oblix.OblixClient.hook_agent`."""
-        return self._run(_later(self._client.hook_agent, agent))
+        return self._run(soon(lambda: self._client.hook_agent(agent)))
 
     def hook(self, model: Model) -> None:
         """See `oblix.OblixClient.hook`."""
-        self._run(_later(self._client.hook, model))
+        self._run(soon(lambda: self._client.hook(model)))
 
     def execute(  # noqa: PLR0913  the signature is settled (contract.md)
         self,
@@ -300,6 +300,15 @@ class OblixClient:
     @screening.setter
     def screening(self, screening: Screening) -> None:
         self._client.screening = screening
+
+    @property
+    def approve_over_budget(self) -> Approve | None:
+        """See `oblix.OblixClient.approve_over_budget`; it is called on the client's own thread."""
+        return self._client.approve_over_budget
+
+    @approve_over_budget.setter
+    def approve_over_budget(self, approve: Approve | None) -> None:
+        self._client.approve_over_budget = approve
 
     @property
     def models(self) -> Mapping[str, ModelSpec]:

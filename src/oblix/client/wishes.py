@@ -21,7 +21,8 @@ class Wishes(TypedDict, total=False):
     """The wishes that `execute`, `stream` and `route` take by name.
 
     Attributes:
-        messages: The conversation so far, as `Message` objects or as OpenAI's dicts; the prompt is its last turn.
+        messages: The conversation so far, as `Message` objects or as OpenAI's dicts; the prompt is its last turn. With a session they stand
+            in the place of what it holds, but for results of tools (role `tool`), which go on with it.
         system: A system prompt.
         tools: `Tool` objects, or OpenAI's dicts.
         tool_choice: `auto`, `none`, `required`, or a tool's name.
@@ -187,7 +188,14 @@ def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
         "policy": name,
         "tags": _texts("tags", get("tags") or ()),
         "provider_options": _options(get("provider_options") or {}),
+        "is_whole": _is_whole(get("messages") or ()),
     }
+
+
+def _is_whole(messages: Sequence[Message | Mapping[str, Any]]) -> bool:
+    """Whether they are a conversation. Results of tools alone are none: they go on with what the session holds."""
+    roles = (each.role if isinstance(each, Message) else each.get("role") for each in messages)
+    return next((role for role in roles if role != "system"), "tool") not in ("tool", "function")
 
 
 def _public(wishes: Mapping[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 """What the user settled: arguments first, then the environment, then `oblix.toml` and policy files, then defaults."""
 
-from oblix.settings.environment import home, is_placeholder, resolve_endpoint, resolve_key
+from oblix.settings.environment import home, is_placeholder, resolve_endpoint
 from oblix.settings.file import Settings, load
 from oblix.settings.policies import file_of, find_policy, read_policy
 
@@ -13,5 +13,4 @@ __all__ = [
     "load",
     "read_policy",
     "resolve_endpoint",
-    "resolve_key",
 ]

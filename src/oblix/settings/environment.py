@@ -19,15 +19,6 @@ def is_placeholder(key: str | None) -> bool:
     return key is None or not key.strip() or bool(re.fullmatch(_PLACEHOLDER, key.strip()))
 
 
-def resolve_key(given: str | None, variables: tuple[str, ...], environ: Mapping[str, str] | None = None) -> str | None:
-    """The key to use: the one given, else the first variable that holds one. Placeholders count as not given."""
-    environ = os.environ if environ is None else environ
-    for key in (given, *(environ.get(name) for name in variables)):
-        if key is not None and not is_placeholder(key):
-            return key.strip()
-    return None
-
-
 def resolve_endpoint(
     given: str | None, variable: str | None, default: str | None, environ: Mapping[str, str] | None = None
 ) -> str | None:

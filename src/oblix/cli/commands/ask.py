@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import NamedTuple
+from uuid import uuid4
 
 import click
 from dotenv import load_dotenv
 
 from oblix.cli.here import hook_what_is_here
 from oblix.cli.render import note
+from oblix.cli.talking import ask_before_passing, session_meant, telling_of_loads
 from oblix.client import OblixClient
 from oblix.client.figures import footer
+from oblix.client.terminal import inert
 from oblix.types.chunk import Reset
 
 
@@ -24,6 +25,8 @@ from oblix.types.chunk import Reset
 @click.argument("words", nargs=-1)
 @click.option("-m", "--model", help="This model (provider:name) and no other.")
 @click.option("-s", "--system", help="A system prompt.")
+@click.option("-c", "--continue", "goes_on", is_flag=True, help="Go on with the latest session; else it begins one.")
+@click.option("--session", help="Go on with this session: its id, or the start of it.")
 @click.option("--private", is_flag=True, help="The prompt never leaves this machine.")
 @click.option("--policy", help="balanced, offline_first, fastest, cheapest, best, private, or a file (.toml).")
 @click.option("--tag", "tags", multiple=True, help="A word of yours for this request, which rules may ask for.")
@@ -38,6 +41,8 @@ def command(  # noqa: PLR0913  one parameter per option
     words: tuple[str, ...],
     model: str | None,
     system: str | None,
+    goes_on: bool,
+    session: str | None,
     private: bool,
     policy: str | None,
     tags: tuple[str, ...],
@@ -53,16 +58,9 @@ def command(  # noqa: PLR0913  one parameter per option
     if not sys.stdin.isatty():
         prompt = f"{prompt}\n\n{piped()}".strip()
     wishes = {"system": system, "private": private, "policy": policy, "tags": tags or None, "max_cost_usd": max_cost}
-    given = {name: wish for name, wish in wishes.items() if wish is not None and wish is not False}
-    asyncio.run(
-        _ask(
-            prompt,
-            model,
-            {**given, "on_break": "restart", "max_tokens": max_tokens, "deadline": deadline},
-            as_json=as_json,
-            quiet=quiet,
-        )
-    )
+    given: dict[str, object] = {name: wish for name, wish in wishes.items() if wish is not None and wish is not False}
+    given |= {"on_break": "restart", "max_tokens": max_tokens, "deadline": deadline}
+    asyncio.run(_ask(prompt, model, given, talk=_Session(session, goes_on), as_json=as_json, quiet=quiet))
 
 
 def piped() -> str:
@@ -78,14 +76,30 @@ def piped() -> str:
         timer.cancel()
 
 
-async def _ask(prompt: str, model: str | None, wishes: dict[str, object], *, as_json: bool, quiet: bool) -> None:
+class _Session(NamedTuple):
+    """The conversation that is meant, if one is."""
+
+    start: str | None
+    goes_on: bool
+
+    def of(self, client: OblixClient) -> str | None:
+        """Its id; a new one, where the first is asked for to be gone on with."""
+        return session_meant(client, self.start, goes_on=self.goes_on) or (uuid4().hex if self.goes_on else None)
+
+
+async def _ask(
+    prompt: str, model: str | None, wishes: dict[str, object], *, talk: _Session, as_json: bool, quiet: bool
+) -> None:
     from oblix.agents import ConnectivityAgent, ResourceMonitor
 
-    with _telling_of_loads():
+    with telling_of_loads():
         async with OblixClient() as client:
             await hook_what_is_here(client, model)
             client.hook_agent(ResourceMonitor())
             client.hook_agent(ConnectivityAgent())
+            ask_before_passing(client)
+            if (session_id := talk.of(client)) is not None:
+                wishes["session_id"] = session_id
             if as_json:
                 reply = await client.execute(prompt, model_id=model, **wishes)  # type: ignore[arg-type]
                 click.echo(json.dumps(reply.to_dict(), ensure_ascii=False, default=str))
@@ -95,25 +109,10 @@ async def _ask(prompt: str, model: str | None, wishes: dict[str, object], *, as_
                     if isinstance(piece, Reset):
                         note(f"\n[{piece.reason}; {piece.model_id} begins again]")
                     else:
-                        click.echo(piece, nl=False)
+                        click.echo(inert(piece), nl=False)
                 reply = await stream.reply()
             click.echo()
             if reply.finish_reason == "length":
                 note("[the answer was cut off at its limit; --max-tokens sets it]")
             if not quiet and sys.stderr.isatty():
                 note(footer(reply))
-
-
-@contextmanager
-def _telling_of_loads() -> Iterator[None]:
-    """Say on stderr that a model is being loaded, because it looks like one that hangs."""
-    log, teller = logging.getLogger("oblix.execution"), logging.Handler(logging.INFO)
-    teller.emit = lambda record: note(f"[{record.getMessage()}]")  # type: ignore[method-assign]
-    before = log.level
-    log.addHandler(teller)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(teller)
-        log.setLevel(before)

@@ -1,0 +1,168 @@
+"""`oblix sessions`: what was talked of, and what can be done with it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from oblix.cli.render import note, show_story, table
+from oblix.client import OblixClient
+from oblix.decision.layout import Part, Table
+from oblix.errors import InvalidRequest
+
+SHORT = 12  # signs of an id: enough to tell a million sessions apart
+
+
+@click.group("sessions", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """List, show, search, export, import, merge or delete sessions.
+
+    A SESSION is its id, or the start of one. `oblix chat -s SESSION` and `oblix ask --session SESSION` go on with it.
+    """
+
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@command.command("list")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, the newest first.")
+@click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only those with this in their metadata.")
+@_JSON
+def list_(limit: int, where: tuple[str, ...], as_json: bool) -> None:
+    """List them, the newest first."""
+    found = OblixClient().list_sessions(limit, _metadata(where) or None)
+    if as_json:
+        _print(found)
+        return
+    rows = [
+        (each["id"][:SHORT], each["updated_at"][:16], str(each["message_count"]), _line(each["title"]))
+        for each in found
+    ]
+    if rows:
+        click.echo(table(("session", "updated", "messages", "title"), rows))
+    elif sys.stderr.isatty():
+        note("There are no sessions yet: `oblix chat` begins one.")
+
+
+@command.command("show")
+@click.argument("session")
+@_JSON
+def show(session: str, as_json: bool) -> None:
+    """Show what was said in one."""
+    client = OblixClient()
+    found = client.load_session(client.find_session(session))
+    assert found is not None
+    if as_json:
+        _print(found)
+        return
+    head = (f"{found['title']} ({found['id']})", f"Begun {found['created_at'][:16]}, last {found['updated_at'][:16]}.")
+    show_story([Part(lines=head), *(Part(_who(each), tuple(_lines(each))) for each in found["messages"])])
+
+
+@command.command("search")
+@click.argument("words", nargs=-1, required=True)
+@click.option("-s", "--session", help="In this session only.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many messages.")
+@_JSON
+def search(words: tuple[str, ...], session: str | None, limit: int, as_json: bool) -> None:
+    """Find messages by their words."""
+    client = OblixClient()
+    within = None if session is None else client.find_session(session)
+    found = asyncio.run(client.search_sessions(" ".join(words), limit=limit, session_id=within))
+    if as_json:
+        _print(found)
+        return
+    rows = [
+        (each["session_id"][:SHORT], each["timestamp"][:16], each["role"], _line(each["snippet"])) for each in found
+    ]
+    if rows:
+        show_story([Part(table=Table(("session", "at", "role", "found"), tuple(rows)))])
+    elif sys.stderr.isatty():
+        note("Nothing was found.")
+
+
+@command.command("export")
+@click.argument("session")
+@click.argument("file", type=click.Path(path_type=Path), default="-")
+def export(session: str, file: Path) -> None:
+    """Write one to FILE as JSON (`-`: standard output)."""
+    client = OblixClient()
+    session_id = client.find_session(session)
+    if str(file) == "-":
+        _print(client.load_session(session_id))
+        return
+    asyncio.run(client.export_session(session_id, file))
+    if sys.stderr.isatty():
+        note(f"{session_id} is in {file}.")
+
+
+@command.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--same-id", is_flag=True, help="Keep the id of the file; an error where that session is here already.")
+def import_(files: tuple[Path, ...], same_id: bool) -> None:
+    """Read sessions from FILES: exports of ours, or the session files of the original Oblix. Prints their ids."""
+    client = OblixClient()
+    for file in files:
+        session_id = asyncio.run(client.import_session(file, new_id=not same_id))
+        if session_id is None:
+            raise InvalidRequest(f"The session in {file} is here already.", hint="Without --same-id it gets a new id.")
+        click.echo(session_id)
+
+
+@command.command("merge")
+@click.argument("sessions", nargs=-1, required=True)
+@click.option("--title", help="Of the new session.")
+def merge(sessions: tuple[str, ...], title: str | None) -> None:
+    """Put several into a new one, by time. Prints its id; the others stay."""
+    client = OblixClient()
+    sources = [client.find_session(each) for each in sessions]
+    click.echo(asyncio.run(client.merge_sessions(sources, title)))
+
+
+@command.command("rm")
+@click.argument("sessions", nargs=-1, required=True)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def remove(sessions: tuple[str, ...], yes: bool) -> None:
+    """Delete sessions with all that was said in them."""
+    client = OblixClient()
+    ids = [client.find_session(each) for each in sessions]
+    if not yes:
+        click.confirm(f"Delete {len(ids)} session{'s' * (len(ids) > 1)} for good?", abort=True, err=True)
+    for session_id in ids:
+        client.delete_session(session_id)
+
+
+def _metadata(where: tuple[str, ...]) -> dict[str, str]:
+    pairs = [each.partition("=") for each in where]
+    for key, sign, _ in pairs:
+        if not key or not sign:
+            raise InvalidRequest(f"--where {key!r} is no pair.", hint="Write --where project=falcon.")
+    return {key: value for key, _, value in pairs}
+
+
+def _print(found: object) -> None:
+    import msgspec
+
+    click.echo(msgspec.json.encode(found))
+
+
+def _who(message: Mapping[str, Any]) -> str:
+    """Who said it, and what is to be known of it."""
+    marks = [word for word in ("pinned", "private") if message.get(word)]
+    marks += ["broken off"] if message.get("state") == "incomplete" else []
+    return " · ".join(filter(None, (message["role"], message.get("model_id"), message["timestamp"][:16], *marks)))
+
+
+def _lines(message: Mapping[str, Any]) -> list[str]:
+    said = str(message["content"]).splitlines() or [""]
+    return said + [f"→ {call['name']}({call['arguments']})" for call in message.get("tool_calls") or ()]
+
+
+def _line(text: str) -> str:
+    """On one line, and without what steers a terminal."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)

@@ -1,0 +1,159 @@
+"""The money of one client: its books, the budgets that hold for it, and who is asked where one has no room."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import tzinfo
+from typing import Literal
+
+from oblix.client import refusals
+from oblix.decision.facts import Facts
+from oblix.errors import AttemptFailed, BudgetExceeded, ConfigurationError
+from oblix.execution.hands import Hands
+from oblix.execution.journey import Journey
+from oblix.ledger import Ledger
+from oblix.models.base import Model
+from oblix.storage.store import Store
+from oblix.types.decision import Decision
+from oblix.types.money import Limit, OnLimit, Room, Spent, micro
+from oblix.types.reply import Reply
+from oblix.types.request import Request
+from oblix.types.secret import SecretStr
+from oblix.types.spec import Place
+
+Approve = Callable[[BudgetExceeded], bool | Awaitable[bool]]
+_log = logging.getLogger("oblix")
+
+
+def key_of(model: Model) -> str:
+    """The digest of the key that a model is asked with, for budgets by key; empty where it has none."""
+    key = getattr(model, "key", None)
+    return key.digest if isinstance(key, SecretStr) else ""
+
+
+class Books:
+    """What a client knows and settles of money.
+
+    Attributes:
+        ledger: Shared with every process on the same file.
+        on_limit: What follows where a budget excludes the model that would have answered.
+        approve: Asked with `on_limit = "ask"` whether a request may pass its budgets; without it, nobody may.
+    """
+
+    def __init__(self, store: Store, wall: Callable[[], float], hands: Hands) -> None:
+        self.on_limit: OnLimit = "edge-only"
+        self.approve: Approve | None = None
+        self._store = store
+        self._wall = wall
+        self._hands = hands
+        self._limits: dict[str, tuple[Limit, ...]] = {}
+        self.keep()
+
+    def keep(self, *, zone: tzinfo | None = None, on_failure: Literal["refuse", "go-on"] | None = None) -> None:
+        """How the books are kept from now on; before the first request. As in `Ledger`."""
+        self.ledger = Ledger(self._store, self._all_limits(), zone=zone, wall=self._wall, on_failure=on_failure)
+        self._hands.accounts = self.ledger
+        self._hands.key_of = key_of
+
+    def watch(self, source: str, limits: Iterable[Limit]) -> None:
+        """These are the client's own limits of this source (its settings, an agent) from now on, beside those of others."""
+        self._limits[source] = tuple(limits)
+        self.ledger.watch(self._all_limits())
+
+    def _all_limits(self) -> list[Limit]:
+        return [limit for limits in self._limits.values() for limit in limits]
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether any limit is known, stored or the client's own."""
+        if any(self._limits.values()):
+            return True
+        if not self._store.is_open:
+            return False
+        import apsw
+
+        try:
+            return self.ledger.has_limits
+        except (apsw.Error, ConfigurationError, OSError):
+            return False  # they cannot be read; reserving will tell
+
+    async def open(self) -> None:
+        """Read the books, if there are any yet. Where they cannot be read, what costs something is refused later, or goes on, by policy."""
+        is_wanted = self._store.is_open or any(self._limits.values())
+        if not (is_wanted or await asyncio.to_thread(self._store.exists)):
+            return  # looking creates nothing
+        import apsw
+
+        try:
+            await self.ledger.open()
+        except (apsw.Error, ConfigurationError, OSError) as error:
+            _log.debug(
+                "the books cannot be opened: %s", error
+            )  # the log of decisions says so aloud, and reserving will
+
+    def rooms(
+        self, request: Request, models: Mapping[str, Model]
+    ) -> Callable[[Iterable[str]], Mapping[str, Room | None]]:
+        """What the budgets leave for models, for this request."""
+
+        def look(model_ids: Iterable[str]) -> Mapping[str, Room | None]:
+            keys = {model_id: key_of(models[model_id]) for model_id in model_ids}
+            return self.ledger.rooms(keys, request.tags, keys=keys)
+
+        return look
+
+    # --- the user may let a request pass ---
+
+    async def decided(self, decision: Decision, facts: Facts) -> bool:
+        """Whether a request that no model may answer, because of a budget, may pass it: the user is asked."""
+        if facts.on_limit != "ask" or decision.plan or decision.room is None:
+            return False
+        if not any(each.reason.code == "budget" for each in decision.candidates):
+            return False
+        error = refusals.no_route(decision, facts)
+        return isinstance(error, BudgetExceeded) and await self._approves(error)
+
+    def prepare(self, journey: Journey, facts: Facts) -> None:
+        """What the hands need to know of budgets."""
+        journey.home_steps_in = facts.on_limit == "edge-only"
+        journey.is_approved = facts.asked.approved
+        if facts.on_limit == "ask" and self.approve is not None:
+            journey.ask = self._approves_attempt
+
+    async def _approves_attempt(self, refused: AttemptFailed) -> bool:
+        error = BudgetExceeded(refused.message, hint=refused.hint)
+        error.room = refused.room
+        return await self._approves(error)
+
+    async def _approves(self, error: BudgetExceeded) -> bool:
+        if self.approve is None:
+            return False
+        found = self.approve(error)
+        return bool(await found if inspect.isawaitable(found) else found)
+
+    # --- what it came to ---
+
+    def answered(self, reply: Reply, request: Request) -> None:
+        """Note how a request ended, for the reports."""
+        figures = reply.metrics
+        cost, saved = figures["cost_usd"], figures["saved_usd"]
+        place: Place = next((each.place for each in reply.attempts if each.outcome == "ok"), "edge")
+        spent = Spent(
+            micro(cost or 0.0),
+            cost is not None and not figures["estimated"],
+            "ok",
+            input_tokens=figures["input_tokens"],
+            output_tokens=figures["output_tokens"],
+            cached_tokens=figures["cached_tokens"],
+        )
+        saved_micro = None if saved is None else micro(saved)
+        self.ledger.answer(
+            reply.request_id, reply.model_id, place, spent, saved_micro_usd=saved_micro, tags=request.tags
+        )
+
+    def close(self) -> None:
+        """Write down what is left."""
+        self.ledger.close()
