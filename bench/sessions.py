@@ -33,13 +33,13 @@ def measure() -> dict[str, float]:
     """Name of the measurement → ms or µs, as it says."""
     with tempfile.TemporaryDirectory(prefix="oblix-bench-") as folder:
         found = {
-            f"context of a session of {length:,} messages, ms": _opened(Path(folder) / f"{length}.db", length)
+            f"context of a session of {length:,} messages, ms": opened(Path(folder) / f"{length}.db", length)
             for length in LENGTHS
         }
         return found | asyncio.run(_path(Path(folder)))
 
 
-def _opened(file: Path, length: int) -> float:
+def opened(file: Path, length: int) -> float:
     """The end of a long session, by a process that has just opened the file."""
     store = Store(file)
     store.open()

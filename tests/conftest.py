@@ -25,6 +25,9 @@ from oblix.storage.parts import whole
 
 Require = Callable[[object, str], None]
 
+# No test asks for, or finds, a password of the developer's: child processes get this one too.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
+
 # Where this machine keeps weights, read before any test moves OBLIX_HOME: 98 MB are fetched once per machine, not per test.
 _WEIGHTS = shop.cache_folder()
 _OURS_TO_CLEAR = re.compile(

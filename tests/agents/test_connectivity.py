@@ -42,6 +42,9 @@ class Around:
     def runs_here(self, model_id: str) -> bool:
         return False
 
+    def spent(self, period: str) -> None:
+        return None
+
     def network_changed(self) -> None:
         self.changes += 1
 

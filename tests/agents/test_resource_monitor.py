@@ -49,6 +49,9 @@ class Around:
     def runs_here(self, model_id: str) -> bool:
         return True
 
+    def spent(self, period: str) -> None:
+        return None
+
     def network_changed(self) -> None:
         raise AssertionError("a machine has no network to tell of")
 

@@ -61,7 +61,11 @@ def test_a_key_is_tried_at_the_list_of_models(tmp_path: Path) -> None:
     async def main() -> None:
         async with FaultServer() as server:
             up = server.upstream("cloud", wire="openai")
-            ask = partial(asyncio.to_thread, keys, tmp_path, "test", "openai", OPENAI_BASE_URL=up.url)
+
+            async def ask(**variables: str) -> subprocess.CompletedProcess[str]:
+                tried = partial(keys, tmp_path, "test", "openai", OPENAI_BASE_URL=up.url, **variables)
+                return await asyncio.to_thread(tried)
+
             assert (await ask()).returncode == 4
             assert (await ask(OPENAI_API_KEY=KEY)).returncode == 0
             assert [asked.method + " " + asked.path for asked in up.requests] == ["GET /v1/models"]

@@ -106,8 +106,8 @@ def test_prices_of_a_settings_file(tmp_path: Path) -> None:
     models = OblixClient(config_path=tmp_path / "oblix.toml", store=":memory:").models
     assert [spec.price for spec in models.values()] == [
         Price(3.0, 15.0, "our contract", cached_input_per_mtok=0.3),
-        Price(3.0, 15.0, "caller", tiers=(PriceTier(6.0, 22.5, above=200_000),)),
-        Price(0.5, 0.8, "caller"),
+        Price(3.0, 15.0, "oblix.toml, line 8", tiers=(PriceTier(6.0, 22.5, above=200_000),)),
+        Price(0.5, 0.8, "oblix.toml, line 15"),
     ]
 
 

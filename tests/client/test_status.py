@@ -106,7 +106,7 @@ def test_what_is_told_of_a_client_with_models_and_agents() -> None:
 def test_a_client_without_anything_says_so() -> None:
     found = status_of(client_with())
     assert (found["ready"], found["models"], found["machine"], found["data_file"]) == (False, [], None, None)
-    assert found["budget"] == {"limit_usd": None, "today": None}
+    assert found["budget"] == {"limit_usd": None, "today": None, "on_limit": "edge-only", "limits": []}
 
 
 def test_no_agent_is_made_and_no_model_is_asked() -> None:

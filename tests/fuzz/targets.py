@@ -21,6 +21,7 @@ from oblix.models.ndjson import NdjsonDecoder
 from oblix.models.retry_after import LONGEST, retry_after
 from oblix.models.sse import SseDecoder
 from oblix.types.chunk import End
+from oblix.types.secret import SecretStr
 
 from . import seeds
 from .driving import WIRES, Wire, read
@@ -136,7 +137,7 @@ def _classify(data: bytes) -> None:
     status = 200 + (data[0] if data else 0) * 2
     value, _, body = data[1:].partition(b"\n")
     headers = {name: value.decode("latin-1") for name in ("retry-after", "retry-after-ms")}
-    error = classify(status, body, headers=headers, model_id="fuzzed", secret="sk-secret")
+    error = classify(status, body, headers=headers, model_id="fuzzed", secret=SecretStr("sk-secret"))
     assert error.retry_after is None or error.retry_after >= 0
     assert "sk-secret" not in str(error)
 

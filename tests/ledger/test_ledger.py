@@ -130,6 +130,24 @@ def test_the_last_money_goes_to_whom_it_will_probably_do_for(file: Path) -> None
     run(main())
 
 
+def test_newcomers_leave_something_for_answers_that_grow(file: Path) -> None:
+    """An eighth of what is held; those that have begun may use it."""
+
+    async def main() -> None:
+        ledger = ledger_on(file, limit(100))
+        hold = await ledger.reserve(claim(80))
+        with pytest.raises(AttemptFailed, match="kept"):
+            await ledger.reserve(claim(11))
+        assert (await ledger.reserve(claim(10))).micro_usd == 10
+        assert hold.cap_micro_usd == 80
+        assert await hold.raise_to(90)
+        approved = await ledger.reserve(claim(0, most_tokens=0, approved=True))
+        assert approved.micro_usd == 0
+        assert told(await written(ledger), where="kind = 'allow'") == []
+
+    run(main())
+
+
 def test_money_is_topped_up_ahead_of_the_tokens(file: Path) -> None:
     async def main() -> None:
         ledger = ledger_on(file, limit(2000))
@@ -261,7 +279,7 @@ def test_a_budget_set_in_mid_window_starts_with_what_the_window_has_seen(file: P
 def test_a_new_day_gives_new_room_and_late_charges_go_to_their_own_day(file: Path) -> None:
     async def main() -> None:
         clock = Clock()
-        ledger = ledger_on(file, limit(100), limit(150, "all", "month"), wall=clock)
+        ledger = ledger_on(file, limit(100), limit(162, "all", "month"), wall=clock)
         late = await ledger.reserve(claim(90))
         clock.now += DAY
         with pytest.raises(AttemptFailed, match="'month'"):

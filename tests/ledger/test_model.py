@@ -15,6 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from oblix.errors import AttemptFailed
 from oblix.ledger import Ledger
+from oblix.ledger.balances import SPARED
 from oblix.ledger.estimate import START_TYPICAL
 from oblix.ledger.hold import Hold
 from oblix.ledger.owner import me
@@ -61,10 +62,10 @@ class Model:
     def granted(self, limits: dict[Which, int], money: Money, enough: int) -> int | None:
         """How much it may have; `None` is nothing."""
         left = self.left(limits, money)
-        room = min([each for each, _ in left], default=money.micro)
-        if money.micro <= room:
+        short = [(each, held) for each, held in left if each < money.micro + held // SPARED]
+        if not short:
             return money.micro
-        is_last = not any(held for each, held in left if each < money.micro)
+        room, is_last = min(short)[0], not any(held for _, held in short)
         return room if is_last and room >= enough else None
 
 

@@ -380,7 +380,7 @@ def test_many_first_calls_learn_once(file: Path) -> None:
     async def main() -> None:
         first = ledger_on(file)
         (await first.reserve(claim(0, most_tokens=None, grows=True))).settle(spent(7, output_tokens=7))
-        ledger = ledger_on(file, limit(107))
+        ledger = ledger_on(file, limit(120))
         await asyncio.gather(*(ledger.reserve(claim(10)) for _ in range(10)))
         assert figures(await written(ledger)) == [(7, 100, 0)]
         assert ledger._history._answers["openai:a"][1] == [7]

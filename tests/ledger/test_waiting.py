@@ -164,7 +164,7 @@ def test_first_come_first_served(file: Path) -> None:
 
 def test_a_small_one_may_pass_a_large_one_but_not_for_ever(file: Path) -> None:
     async def main() -> None:
-        ledger = ledger_on(file, limit(10_000))
+        ledger = ledger_on(file, limit(11_300))
         await taught(ledger, 40, 9_900)
         holds = [await ledger.reserve(exact(40)) for _ in range(249)]
         large = asyncio.create_task(ledger.reserve(exact(9_900), until=1000.0))
@@ -193,7 +193,7 @@ def test_a_small_one_may_pass_a_large_one_but_not_for_ever(file: Path) -> None:
 
 def test_who_is_passed_too_often_bars_only_its_own_budget(file: Path) -> None:
     async def main() -> None:
-        ledger = ledger_on(file, limit(100, "tag", "day", "work"))
+        ledger = ledger_on(file, limit(125, "tag", "day", "work"))
         await taught(ledger, 90, 10)
         held = await ledger.reserve(exact(90, tags=("work",)))
         waits = asyncio.create_task(ledger.reserve(exact(90, tags=("work",)), until=30.0))
@@ -263,7 +263,7 @@ def test_a_raised_limit_ends_the_wait(file: Path) -> None:
 
 def test_a_top_up_may_wait_and_goes_first(file: Path) -> None:
     async def main() -> None:
-        ledger = ledger_on(file, limit(100))
+        ledger = ledger_on(file, limit(112))
         await taught(ledger, 50)
         grows, other = await ledger.reserve(exact(50)), await ledger.reserve(exact(50))
         assert not await grows.raise_to(80)

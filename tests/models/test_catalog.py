@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cache
 from math import inf
+from pathlib import Path
 
 import pytest
 from genai_prices import Usage, calc_price
@@ -175,3 +176,22 @@ def test_a_price_that_is_over_is_looked_up_again(monkeypatch: pytest.MonkeyPatch
     prices = [book.entry("deepseek", "chat").price for _ in range(2)]
     assert [price and price.source for price in prices] == ["night", "night"]
     assert found == []
+
+
+@pytest.mark.parametrize(("age", "is_dated", "is_told"), [(1, True, False), (181, True, True), (20_000, False, False)])
+def test_its_date_is_told_and_an_old_one_is_warned_of_once(
+    age: int, is_dated: bool, is_told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from genai_prices import data
+
+    now = Path(data.__file__).stat().st_mtime + age * 86_400
+    monkeypatch.setattr("oblix.models.catalog.time.time", lambda: now)
+    monkeypatch.setattr(catalog, "EARLIEST", now - 10_000 * 86_400)
+    catalog._source.cache_clear()
+    try:
+        told = {catalog._source(), catalog._source()}
+        assert len(told) == 1
+        assert (", installed 20" in told.pop()) == is_dated
+        assert len(caplog.records) == is_told
+    finally:
+        catalog._source.cache_clear()

@@ -16,7 +16,7 @@ import apsw
 
 from oblix.ledger import Ledger, balances, chain
 from oblix.storage.store import Store
-from oblix.testing.faults import Fault, FaultServer, Manner, Upstream
+from oblix.testing.faults import Fault, FaultServer, Manner, Tempo, Upstream, Wire
 from oblix.types.money import Limit, micro
 from oblix.types.spec import Price
 
@@ -28,6 +28,10 @@ FAULTS = (
     Fault("status_503", "before_headers"),
     Fault("reset", "before_headers"),
     Fault("reset", "mid_stream"),
+    Fault("late_headers", "before_headers"),  # of these, and of those that the crowd delays, some are hedged
+)
+WARM = (
+    25  # answers of each model before the race, from which a caller knows what is slow; without them nothing is hedged
 )
 _CALLER = Path(__file__).with_name("caller.py")
 
@@ -49,6 +53,9 @@ class Race:
     settled: int = 0
     billed: int = 0
     overrun: int = 0
+    warm: int = 0
+    hedged: int = 0
+    peak: int = 0
     looks: int = 0
     seconds: float = 0.0
     troubles: list[str] = field(default_factory=list)
@@ -65,11 +72,9 @@ async def run(
     """A budget of `share` of what all calls would cost, in a data file of its own."""
     race = Race(share, rough, hidden, calls)
     store = folder / f"race-{share:g}-{rough:d}{hidden:d}.db"
-    async with FaultServer() as server:
-        ups = [
-            server.upstream(name, wire=wire, price=Price(*PRICE, "the race"))
-            for name, wire in (("one", "openai"), ("two", "claude"))
-        ]
+    async with FaultServer(Tempo(pause=1.0)) as server:
+        wires: tuple[Wire, ...] = ("openai", "claude")
+        ups = [server.upstream(wire, wire=wire, price=Price(*PRICE, "the race")) for wire in wires]
         for up in ups:
             up.manner = Manner(lengths=LENGTHS, pause=0.002, thoughts=100 if hidden else 0)
         markers = [f"REQ-{number:05}" for number in range(calls)]
@@ -77,7 +82,6 @@ async def run(
             _plant(ups, markers)
         whole = {marker: _whole(ups[0], marker) for marker in markers}
         race.limit = round(share * sum(whole.values()))
-        await _limit(store, race.limit)
         plans = [
             _plan(store, ups, markers[number::processes], rough=rough, hidden=hidden) for number in range(processes)
         ]
@@ -100,6 +104,14 @@ def _whole(up: Upstream, marker: str) -> int:
     return micro(up.would_bill(json.dumps(body).encode()).usd)
 
 
+def _spent(path: Path) -> int:
+    """What is settled by now."""
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    spent = db.execute("SELECT sum(micro) FROM entry WHERE kind IN ('settle', 'correct')").get
+    db.close()
+    return int(spent or 0)
+
+
 async def _limit(path: Path, amount: int) -> None:
     """As `oblix budget set` does it."""
     store = Store(path)
@@ -118,6 +130,7 @@ def _plan(store: Path, ups: list[Upstream], markers: list[str], *, rough: bool, 
         "price": PRICE,
         "markers": markers,
         "rough": rough,
+        "warm": [f"REQ-9{markers[0][-2:]}{number:03}" for number in range(WARM if rough else 0)],
         "most": MOST,
     }
 
@@ -142,6 +155,9 @@ async def _raced(plans: list[dict[str, Any]], store: Path, race: Race) -> list[d
     for caller in callers:
         assert caller.stdout is not None
         assert await caller.stdout.readline() == b"ready\n"
+    race.warm = _spent(store) if race.rough else 0
+    race.limit += race.warm
+    await _limit(store, race.limit)
     watching = asyncio.create_task(asyncio.to_thread(_watch, store, race, (stop := [False])))
     told: list[dict[str, Any]] = []
     try:
@@ -169,7 +185,7 @@ def _watch(store: Path, race: Race, stop: list[bool]) -> None:
         for settled, reserved in db.execute(
             "SELECT settled, reserved FROM account WHERE scope = 'all' AND period = 'total'"
         ):
-            race.overrun = max(race.overrun, settled + reserved - race.limit)
+            race.peak = max(race.peak, settled + reserved)
         race.looks += 1
         time.sleep(0.002)
     db.close()
@@ -183,7 +199,7 @@ def _judge(race: Race, store: Path, told: list[dict[str, Any]], whole: dict[str,
     race.troubles += unbalanced
     if open_ := db.execute("SELECT count(*) FROM reservation").get:
         race.troubles.append(f"{open_} reservations are still open")
-    race.overrun = max(race.overrun, _overrun_in_entries(db, race.limit), 0)
+    race.overrun = max(race.peak - race.limit, _overrun_in_entries(db, race.limit), 0)
     charged = dict(
         db.execute(
             "SELECT request_id, sum(micro) FROM entry WHERE kind IN ('settle', 'reap', 'correct') GROUP BY request_id"
@@ -191,9 +207,9 @@ def _judge(race: Race, store: Path, told: list[dict[str, Any]], whole: dict[str,
     )
     race.settled = sum(charged.values())
     billed: dict[str, int] = {}
-    for row in (row for up in ups for row in up.bill):
+    for row in (row for up in ups for row in up.bill if row.marker in whole):
         billed[row.marker] = billed.get(row.marker, 0) + micro(row.usd)
-    race.billed = sum(billed.values())
+    race.billed = sum(billed.values()) + race.warm
     race.troubles += [
         f"{marker}: billed {amount}, charged {charged.get(marker, 0)}"
         for marker, amount in billed.items()
@@ -202,8 +218,15 @@ def _judge(race: Race, store: Path, told: list[dict[str, Any]], whole: dict[str,
     if len(told) != race.calls:
         race.troubles.append(f"{len(told)} of {race.calls} calls came back")
     _count(race, told)
-    race.affordable = _oracle(race.limit, told, whole, charged)
+    race.hedged = _hedged(db)
+    race.affordable = _oracle(race.limit - race.warm, told, whole, charged)
     db.close()
+
+
+def _hedged(db: apsw.Connection) -> int:
+    """How many attempts started beside another one, by the log of decisions."""
+    records = (json.loads(record) for (record,) in db.execute("SELECT record FROM outcome"))
+    return sum(attempt["hedged"] for record in records for attempt in record["attempts"])
 
 
 def _overrun_in_entries(db: apsw.Connection, limit: int) -> int:

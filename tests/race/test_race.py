@@ -18,6 +18,6 @@ def test_a_budget_is_never_passed(share: float, kind: str, tmp_path: Path) -> No
     assert race.troubles == []
     assert race.overrun == 0
     assert race.settled <= race.limit
-    assert race.looks > 0
+    assert race.limit * 0.8 < race.peak <= race.limit, "it was a race, and it was seen"
     if kind == "plain":
         assert race.settled <= race.billed * 1.02 + race.cut * 400

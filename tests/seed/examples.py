@@ -57,6 +57,12 @@ ALL = (
         who([GPT35, LLAMA2, LLAMA2], [LLAMA2] * 3, [GPT35] * 3),
         r"^   spent \$\d\.\d{6} of \$0\.000040$",
     ),
+    Example(
+        "cost",
+        r"^(\w+:\S+)  \$",
+        who([LLAMA2, LLAMA2, "openai:gpt-4"], [LLAMA2] * 3, [GPT35] * 3),
+        r"^spent here: \$\d\.\d{6}, in all today: \$\d\.\d{6} of \$5\.00$",
+    ),
 )
 
 

@@ -33,8 +33,13 @@ MESSAGES = st.builds(
 def test_what_is_read_is_what_was_written(message: Message) -> None:
     body = pack(message)
     assert unpack(message.role, body, private=message.private, pinned=message.pinned) == message
-    assert body.isascii()
     assert json.loads(body)["text"] == message.text
+
+
+def test_two_halves_of_a_character_do_not_become_one() -> None:
+    halves = Message("user", "\ud83d\ude00 and 😀")
+    assert len(halves.text) == 8
+    assert unpack("user", pack(halves)) == halves
 
 
 def test_what_stands_beside_is_kept_beside() -> None:

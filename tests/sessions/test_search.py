@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from oblix.sessions import search
 from oblix.sessions.store import Sessions
 from oblix.storage.store import Store
 from oblix.types.messages import Message
@@ -48,8 +49,22 @@ def test_signs_mean_nothing(sessions: Sessions) -> None:
     assert ids(sessions, "") == []
 
 
+def test_many_messages_are_indexed_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no other process waits long for the file; and none is left out."""
+    monkeypatch.setattr(search, "AT_ONCE", 10)
+    store = Store(":memory:")
+    store.open()
+    sessions = Sessions(store, lambda: 1_795_000_000.0)
+    asyncio.run(sessions.append("s1", [Message("user", f"number n{each}") for each in range(30)]))
+    assert store.write_now(search.index)
+    assert store.read(lambda db: db.execute("SELECT count(*) FROM message_text").fetchall()) == [(10,)]
+    assert len(asyncio.run(sessions.search("number", limit=100))) == 30
+    store.close()
+
+
 def test_filters(sessions: Sessions) -> None:
     assert ids(sessions, "madrid", session_id="s2") == [("s2", "user")]
+    assert ids(sessions, "madrid", session_id="\ud800") == []
     assert ids(sessions, "madrid", role="assistant") == [("s1", "assistant")]
     assert ids(sessions, "madrid", filter_metadata={"project": "atlas"}) == [("s1", "assistant")]
     assert len(ids(sessions, "madrid", limit=1)) == 1

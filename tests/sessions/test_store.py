@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from oblix.errors import InvalidRequest
 from oblix.sessions.store import LEASE, Sessions
 from oblix.storage.store import Store, Work
-from oblix.types.messages import Message
+from oblix.types.messages import Message, ToolCall
 
 MINE, DEAD, UNSEEN = "me", "dead", "elsewhere"
 ALIVE = {MINE: True, DEAD: False, UNSEEN: None}
@@ -76,6 +77,7 @@ class Sessioned(RuleBasedStateMachine):
         self.whole: dict[str, list[tuple[str, str]]] = {}
         self.all: dict[str, int] = {}
         self.open: set[tuple[str, str]] = set()
+        self.needles: dict[str, int] = {}
         self.numbers = count()
 
     def teardown(self) -> None:
@@ -120,7 +122,28 @@ class Sessioned(RuleBasedStateMachine):
     def delete(self, session: str, which: int) -> None:
         assert self.both[which][1].delete(session) == (self.whole.pop(session, None) is not None)
         self.all.pop(session, None)
+        self.needles.pop(session, None)
         self.open = {each for each in self.open if each[0] != session}
+
+    @rule(session=sessions, which=st.integers(0, 1), text=st.text(max_size=8))
+    def ask_and_die(self, session: str, which: int, text: str) -> None:
+        store, sessions = self.both[which]
+        dying = Sessions(store, Clock(), me=lambda: DEAD)
+        store.write_now(dying.asked(session, [Message("user", text)], request_id="r-dead"))
+        self.all[session] = self.all.get(session, 0) + 1
+        self.whole.setdefault(session, [])
+        assert store.write_now(sessions.recover()) == 1
+
+    @rule(session=sessions, which=st.integers(0, 1))
+    def search(self, session: str, which: int) -> None:
+        """The index follows whatever was asked, answered and deleted meanwhile."""
+        _, sessions = self.both[which]
+        asyncio.run(sessions.append(session, [Message("user", "needle")]))
+        self.all[session] = self.all.get(session, 0) + 1
+        self.whole.setdefault(session, [])
+        self.needles[session] = self.needles.get(session, 0) + 1
+        found = asyncio.run(self.both[1 - which][1].search("needle", limit=1000))
+        assert Counter(each["session_id"] for each in found) == self.needles
 
     @rule(which=st.integers(0, 1))
     def close_and_open(self, which: int) -> None:
@@ -132,7 +155,9 @@ class Sessioned(RuleBasedStateMachine):
             listed = {each["id"]: each["message_count"] for each in sessions.latest()}
             assert listed == self.all
             for session, turns in self.whole.items():
-                assert sorted(told(store, sessions, session)) == sorted(text for turn in turns for text in turn)
+                needles = ["needle"] * self.needles.get(session, 0)
+                expected = sorted([*needles, *(text for turn in turns for text in turn)])
+                assert sorted(told(store, sessions, session)) == expected
                 loaded = sessions.load(session)
                 assert loaded is not None
                 assert len(loaded["messages"]) == self.all[session]
@@ -229,6 +254,63 @@ def test_answers_stand_behind_their_questions_when_two_asked_at_once(opened: tup
         done = sessions.answered("s", Message("assistant", f"a{number}"), request_id=f"r{number}", model_id="a:b")
         store.write_now(done)
     assert told(store, sessions, "s") == ["q1", "a1", "q2", "a2"]
+
+
+def test_a_request_name_that_comes_again_keeps_the_order(opened: tuple[Store, Sessions]) -> None:
+    store, sessions = opened
+    for number, name in enumerate((1, 2, 1, 1)):
+        say(store, sessions, "s", f"q{number}", f"a{number}", name)
+    assert told(store, sessions, "s") == ["q0", "a0", "q1", "a1", "q2", "a2", "q3", "a3"]
+
+
+def test_an_answer_whose_question_lies_too_far_back_is_not_told(opened: tuple[Store, Sessions]) -> None:
+    store, sessions = opened
+    for number in (1, 2):
+        store.write_now(sessions.asked("s", [Message("user", f"q{number} " + "word " * 50)], request_id=f"r{number}"))
+    for number in (1, 2):
+        answer = Message("assistant", f"a{number}")
+        store.write_now(sessions.answered("s", answer, request_id=f"r{number}", model_id="a:b"))
+    found = store.read(sessions.recent("s", 120))
+    assert found is not None
+    assert [message.text.split()[0] for message in found.messages] == ["q2", "a2"]
+    assert found.left_out == 2
+
+
+def test_a_system_prompt_is_told_however_far_back_it_lies(opened: tuple[Store, Sessions]) -> None:
+    store, sessions = opened
+    asyncio.run(sessions.append("s", [Message("system", "be brief"), Message("user", "word " * 500)]))
+    say(store, sessions, "s", "q", "a", 1)
+    assert told(store, sessions, "s", 100) == ["be brief", "q", "a"]
+
+
+def test_a_call_of_tools_and_its_results_are_pinned_together(opened: tuple[Store, Sessions]) -> None:
+    store, sessions = opened
+    calls = tuple(ToolCall(f"c{number}", "find", "{}") for number in (1, 2))
+    talk = [Message("user", "q"), Message("assistant", "", calls)]
+    talk += [Message("tool", f"found {call.id}", tool_call_id=call.id) for call in calls]
+    asyncio.run(sessions.append("s", [*talk, Message("assistant", "There."), Message("user", "word " * 500)]))
+    loaded = sessions.load("s")
+    assert loaded is not None
+    for which in (1, 2, 3):
+        assert sessions.pin("s", loaded["messages"][which]["id"])
+        assert told(store, sessions, "s", 20) == ["", "found c1", "found c2"]
+        assert sessions.unpin("s", loaded["messages"][which]["id"])
+        assert told(store, sessions, "s", 20) == []
+    assert sessions.pin("s", loaded["messages"][4]["id"])
+    assert told(store, sessions, "s", 20) == ["There."]
+
+
+def test_any_text_is_a_name(opened: tuple[Store, Sessions]) -> None:
+    """Half a character in an id goes the way of any that cannot be written: it is replaced, everywhere alike."""
+    store, sessions = opened
+    name = "s\ud800\0"
+    store.write_now(sessions.asked(name, [Message("user", "q")], request_id="\udfff"))
+    done = sessions.answered(name, Message("assistant", "a"), request_id="\udfff", model_id="a:\ud800")
+    assert store.write_now(done)
+    assert told(store, sessions, name) == ["q", "a"]
+    assert sessions.load(name) is not None
+    assert sessions.delete(name)
+    assert told(store, sessions, name) == []
 
 
 def test_what_is_known_is_given_again_until_something_changes(opened: tuple[Store, Sessions]) -> None:
@@ -368,3 +450,13 @@ def test_a_broken_answer_is_kept_with_what_came_of_it(opened: tuple[Store, Sessi
         ("q0", "incomplete"), ("half an", "incomplete"), ("q1", "incomplete"),
     ]  # fmt: skip
     assert told(store, sessions, "s") == []
+
+
+def test_looking_makes_no_file(tmp_path: Path) -> None:
+    file = tmp_path / "d.db"
+    sessions = Sessions(Store(file), Clock())
+    assert sessions.latest() == []
+    assert sessions.load("s") is None
+    assert asyncio.run(sessions.search("word")) == []
+    assert not asyncio.run(sessions.export_to("s", tmp_path / "s.json"))
+    assert list(tmp_path.iterdir()) == []

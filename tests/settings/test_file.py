@@ -58,6 +58,11 @@ def write(folder: Path, text: str | bytes) -> Path:
     return path
 
 
+def line_with(text: str) -> int:
+    """Where it stands in the full file."""
+    return FULL[: FULL.index(text)].count("\n") + 1
+
+
 def refusal(path: Path) -> ConfigurationError:
     with pytest.raises(ConfigurationError) as wrong:
         load(path)
@@ -71,7 +76,9 @@ def test_a_full_file(tmp_path: Path) -> None:
     rule = Rule("code stays here", When(tags=("code",)), only=("edge",))
     assert found.policy == replace(PRESETS["cheapest"], name="cheapest + oblix.toml", price=9.0, rules=(rule,))
     assert [model["id"] for model in found.models] == ["ollama:llama3", "openai:gpt-4", "openai:other"]
-    assert found.models[1]["price"] == [30.0, 60.0]
+    price = {"input_per_mtok": 30.0, "output_per_mtok": 60.0, "source": f"oblix.toml, line {line_with('price = [')}"}
+    assert found.models[1]["price"] == price
+    assert found.models[2]["price"]["source"] == f"oblix.toml, line {line_with('price = {')}"
     names = ("Ada Lovelace", "Project Falcon")
     assert found.screening == Screening(mode="redact", kinds=frozenset({"email", "card"}), names=names)
     assert found.log_prompts
@@ -181,7 +188,7 @@ MISTAKES: list[tuple[str | bytes, int, str, str]] = [
     ("[route", 1, "Expected ']'", "TOML"),
     (b"\n\xff\xfe", 2, "UTF-8", "UTF-8"),
     ("[rout]\n", 1, "'rout' is no section", "Did you mean 'route'?"),
-    ("zzz = 1\n", 1, "'zzz' is no section", "Known: route, model, privacy, weights, rule."),
+    ("zzz = 1\n", 1, "'zzz' is no section", "Known: route, model, privacy, weights, rule, budget, sessions."),
     ("policy = 'best'\n", 1, "'policy' is no section", "below [route]"),
     ("pii = 'off'\n", 1, "'pii' is no section", "below [privacy]"),
     ("price = 2\n", 1, "'price' is no section", "below [weights]"),

@@ -13,7 +13,7 @@ import apsw
 
 from oblix.agents.base import BaseAgent
 from oblix.errors import AttemptFailed, ConfigurationError, FailureKind
-from oblix.storage.decisions import PATIENCE
+from oblix.storage.jobs import PATIENCE
 from oblix.types.report import AgentReport
 
 from .plan import AgentPlan, Manner, Spell, World

@@ -135,7 +135,7 @@ def test_a_private_prompt_in_the_cloud_is_caught(monkeypatch: pytest.MonkeyPatch
 
 def test_a_decision_that_is_written_too_late_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     decided = Recorder.decided
-    late: set[asyncio.Task[None]] = set()
+    late: set[asyncio.Task[bool]] = set()
 
     async def later(recorder: Recorder, *what: Any) -> None:
         task = asyncio.get_running_loop().create_task(decided(recorder, *what))

@@ -7,10 +7,11 @@ from oblix.types.report import AgentReport
 
 if TYPE_CHECKING:
     from oblix.agents.connectivity import ConnectivityAgent
+    from oblix.agents.cost import CostAgent
     from oblix.agents.power import PowerAgent
     from oblix.agents.resource_monitor import ResourceMonitor
 
-__all__ = ["AgentReport", "BaseAgent", "ConnectivityAgent", "PowerAgent", "ResourceMonitor"]
+__all__ = ["AgentReport", "BaseAgent", "ConnectivityAgent", "CostAgent", "PowerAgent", "ResourceMonitor"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +20,10 @@ def __getattr__(name: str) -> Any:
         from oblix.agents.connectivity import ConnectivityAgent
 
         return ConnectivityAgent
+    if name == "CostAgent":
+        from oblix.agents.cost import CostAgent
+
+        return CostAgent
     if name == "PowerAgent":
         from oblix.agents.power import PowerAgent
 

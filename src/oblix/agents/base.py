@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from oblix.types.attempt import Attempt
+from oblix.types.money import Limit, Period
 from oblix.types.report import AgentReport
 from oblix.types.traffic import Endpoint, Exchange
 
@@ -29,6 +30,9 @@ class Surroundings(Protocol):
     def network_changed(self) -> None:
         """The network is not the one that it was: connections that are kept for later are given up. From any thread."""
 
+    def spent(self, period: Period) -> int | None:
+        """What was spent in the present day, month or in all, in micro-USD, by every program on the data file; `None` when not known."""
+
 
 class BaseAgent(ABC):
     """Base of all agents, ours and users'.
@@ -36,9 +40,13 @@ class BaseAgent(ABC):
     `check` is awaited on every execute, at the same time as those of the other agents, with at least `prompt`, `request` and
     `session_id`, and must answer within its deadline (100 ms). One that raises, hangs or answers junk abstains and is reported
     with `state="error"`; with `fail_closed = True` it refuses the request instead.
+
+    Attributes:
+        limits: Budgets that hold for the client while the agent is hooked, whatever it says.
     """
 
     fail_closed: bool = False
+    limits: tuple[Limit, ...] = ()
 
     def __init__(self, name: str) -> None:
         self.name = name

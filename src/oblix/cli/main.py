@@ -15,6 +15,7 @@ from oblix._version import __version__
 # name → (module in cli/commands, one line of help); the modules are imported when they are called.
 COMMANDS: dict[str, str] = {
     "ask": "Ask (the default: `oblix PROMPT`).",
+    "budget": "Show, set, reset or check budgets.",
     "chat": "Talk, in a session that is kept.",
     "demo": "See a real model answer here, and five scenes that show why it ran where it did.",
     "keys": "Keep, list, forget or try API keys; no value is ever shown.",
@@ -23,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "replay": "Decide history again under another policy, and compare.",
     "route": "Where a prompt would run, and why, without running it.",
     "sessions": "List, show, search, export, import, merge or delete sessions.",
+    "spend": "What was spent and saved, by day, model, place, tag or key.",
     "status": "What this machine, its network and its models are doing.",
     "why": "Why an answer ran where it did.",
 }

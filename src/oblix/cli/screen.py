@@ -235,6 +235,8 @@ def _settled(status: Plain) -> Iterator[tuple[str, str]]:
         yield "data", "nothing is kept"
     else:
         yield "data", f"{data['path']} ({'not there yet' if data['bytes'] is None else size(data['bytes'])})"
+        if data.get("trouble"):
+            yield "", data["trouble"]
 
 
 def _keys(keys: Iterable[Plain]) -> str:
@@ -247,7 +249,10 @@ def _keys(keys: Iterable[Plain]) -> str:
 
 def _budget(budget: Plain) -> str:
     today, limit = budget["today"], budget["limit_usd"]
-    told = "no budget set" if limit is None else f"limit {usd(limit)}"
+    limits = [
+        f"{each['name']} {usd(each['limit_usd'])} ({usd(each['left_usd'])} left)" for each in budget.get("limits") or ()
+    ]
+    told = ", ".join(limits) or ("no budget set" if limit is None else f"limit {usd(limit)}")
     if today is None:
         return told
     told += f"; spent today: {usd(today['spent_usd'])} for {_count(today['answers'], 'answer')}"

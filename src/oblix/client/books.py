@@ -6,19 +6,22 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import tzinfo
 from typing import Literal
 
 from oblix.client import refusals
 from oblix.decision.facts import Facts
-from oblix.errors import AttemptFailed, BudgetExceeded, ConfigurationError
+from oblix.errors import AttemptFailed, BudgetExceeded, ConfigurationError, known_hint
 from oblix.execution.hands import Hands
 from oblix.execution.journey import Journey
 from oblix.ledger import Ledger
 from oblix.models.base import Model
+from oblix.models.registry import PROVIDERS
+from oblix.settings import Budget
 from oblix.storage.store import Store
 from oblix.types.decision import Decision
-from oblix.types.money import Limit, OnLimit, Room, Spent, micro
+from oblix.types.money import Limit, OnLimit, Period, Room, Spent, micro
 from oblix.types.reply import Reply
 from oblix.types.request import Request
 from oblix.types.secret import SecretStr
@@ -32,6 +35,18 @@ def key_of(model: Model) -> str:
     """The digest of the key that a model is asked with, for budgets by key; empty where it has none."""
     key = getattr(model, "key", None)
     return key.digest if isinstance(key, SecretStr) else ""
+
+
+def _provider_of(limit: Limit) -> str:
+    """Whose keys a limit of the settings is for."""
+    known: dict[str, str] = {}
+    for row in PROVIDERS.values():
+        if row.key_env:
+            known |= dict.fromkeys((row.name, *row.key_env), row.name)
+    if limit.subject not in known:
+        said = f"{limit.origin}: {limit.subject!r} is no provider, and no variable that holds a key."
+        raise ConfigurationError(said, hint=known_hint(limit.subject, known))
+    return known[limit.subject]
 
 
 class Books:
@@ -50,21 +65,65 @@ class Books:
         self._wall = wall
         self._hands = hands
         self._limits: dict[str, tuple[Limit, ...]] = {}
+        self._by_key: tuple[Limit, ...] = ()  # of the settings; their subjects are names of variables or providers
         self.keep()
+
+    def settle(self, budget: Budget) -> None:
+        """Take over what a settings file says of money; before the first request.
+
+        Raises:
+            ConfigurationError: A limit is for the key of nobody.
+        """
+        self._by_key = tuple(replace(each, subject=_provider_of(each)) for each in budget.limits if each.scope == "key")
+        self._store.durability = budget.durability or self._store.durability
+        if budget.on_limit is not None:
+            self.on_limit = budget.on_limit
+        if budget.zone is not None or budget.on_failure is not None:
+            self.keep(zone=budget.zone, on_failure=budget.on_failure)
+        self.watch("settings", [each for each in budget.limits if each.scope != "key"])
+
+    def know_keys(self, models: Iterable[Model]) -> None:
+        """Budgets by key hold for every key that a hooked model of their provider has; some are found only after hooking."""
+        if not self._by_key:
+            return
+        digests = dict.fromkeys((model.spec.provider, key_of(model)) for model in models)
+        found = tuple(
+            replace(limit, subject=digest)
+            for limit in self._by_key
+            for provider, digest in digests
+            if digest and provider == limit.subject
+        )
+        if found != self._limits.get("keys", ()):
+            self.watch("keys", found)
 
     def keep(self, *, zone: tzinfo | None = None, on_failure: Literal["refuse", "go-on"] | None = None) -> None:
         """How the books are kept from now on; before the first request. As in `Ledger`."""
-        self.ledger = Ledger(self._store, self._all_limits(), zone=zone, wall=self._wall, on_failure=on_failure)
+        self.ledger = Ledger(self._store, self.limits, zone=zone, wall=self._wall, on_failure=on_failure)
         self._hands.accounts = self.ledger
         self._hands.key_of = key_of
 
     def watch(self, source: str, limits: Iterable[Limit]) -> None:
         """These are the client's own limits of this source (its settings, an agent) from now on, beside those of others."""
-        self._limits[source] = tuple(limits)
-        self.ledger.watch(self._all_limits())
+        if self._limits.get(source, ()) == (wanted := tuple(limits)):
+            return
+        self._limits[source] = wanted
+        self.ledger.watch(self.limits)
 
-    def _all_limits(self) -> list[Limit]:
+    @property
+    def limits(self) -> list[Limit]:
+        """The client's own."""
         return [limit for limits in self._limits.values() for limit in limits]
+
+    def spent(self, period: Period) -> int | None:
+        """What was spent in the present window, in micro-USD; `None` before the books are open, or where they cannot be read."""
+        if not self._store.is_open:
+            return None
+        import apsw
+
+        try:
+            return self.ledger.spent("all", period)
+        except (apsw.Error, ConfigurationError, OSError):
+            return None
 
     @property
     def has_limits(self) -> bool:
@@ -136,7 +195,7 @@ class Books:
 
     # --- what it came to ---
 
-    def answered(self, reply: Reply, request: Request) -> None:
+    def answered(self, reply: Reply, request: Request, key: str = "") -> None:
         """Note how a request ended, for the reports."""
         figures = reply.metrics
         cost, saved = figures["cost_usd"], figures["saved_usd"]
@@ -151,7 +210,7 @@ class Books:
         )
         saved_micro = None if saved is None else micro(saved)
         self.ledger.answer(
-            reply.request_id, reply.model_id, place, spent, saved_micro_usd=saved_micro, tags=request.tags
+            reply.request_id, reply.model_id, place, spent, saved_micro_usd=saved_micro, tags=request.tags, key=key
         )
 
     def close(self) -> None:

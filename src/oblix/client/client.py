@@ -21,7 +21,7 @@ from oblix.client.books import Approve
 from oblix.client.conversation import Conversations
 from oblix.client.facts import known_spec
 from oblix.client.hall import Hall, Thought, loop_time
-from oblix.client.hooks import build, canonical, concealed
+from oblix.client.hooks import build, canonical, canonical_id, concealed
 from oblix.client.lifeline import Lifeline, show_errors_briefly
 from oblix.client.screening import checked
 from oblix.client.stream import Stream
@@ -44,7 +44,10 @@ from oblix.types.secret import SecretStr
 from oblix.types.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from oblix.client.discovery import ClientArguments, Discovered
+    from oblix.ledger.report import By, Spend
 
 _log = logging.getLogger("oblix")
 
@@ -81,6 +84,7 @@ class OblixClient(Conversations):
         self.port = port
         self.discovered: Discovered | None = None
         self._settled: Policy | None = None  # its rules stay, whatever weights are asked for
+        self._prices: dict[str, Any] = {}  # of the settings file: they hold for models that a program hooks itself, too
         self._hall = Hall(self._chosen(policy), Store(store))
         self._lifeline = Lifeline(self._close, self._hall.abandon)
         weakref.finalize(self, self._hall.transport.abandon)
@@ -89,7 +93,7 @@ class OblixClient(Conversations):
             self._settle(load(config_path), is_named=policy != "balanced")
 
     def settle(self, settings: Settings) -> None:
-        """Take over what a settings file says: its policy, what the detectors look for, whether prompts are kept; and hook its models."""
+        """Take over what a settings file says: policy, privacy, budgets, how long what is kept; and hook its models."""
         self._settle(settings, is_named=False)
 
     def _settle(self, settings: Settings, *, is_named: bool) -> None:
@@ -99,7 +103,11 @@ class OblixClient(Conversations):
         if settings.screening is not None:
             self.screening = settings.screening
         self._hall.recorder.keeps_prompts = settings.log_prompts
+        self._hall.books.settle(settings.budget)
+        self._hall.memory.retain_days = settings.retain_days
         for row in settings.models:
+            if "price" in row:
+                self._prices[canonical_id(row["id"])] = row["price"]
             self.hook_settings(row)
 
     @property
@@ -203,7 +211,9 @@ class OblixClient(Conversations):
         api_key: SecretStr | None,
         options: Mapping[str, Any],
     ) -> None:
-        transport = self._hall.transport
+        transport, named = self._hall.transport, canonical_id(f"{getattr(kind, 'value', kind)}:{name}")
+        if options.get("price") is None and named in self._prices:
+            options = {**options, "price": self._prices[named]}
         self.hook(build(kind, name, endpoint=endpoint, api_key=api_key, transport=transport, options=options))
 
     def hook(self, model: Model) -> None:
@@ -220,6 +230,7 @@ class OblixClient(Conversations):
         if not isinstance(getattr(agent, "name", None), str):
             raise InvalidRequest(f"{agent!r} has no name.", hint="Call super().__init__(name) in its __init__.")
         agent.attach(self._hall.surroundings)
+        self._hall.books.watch(f"agent {agent.name}", agent.limits)
         self._hall.panel.add(agent)
         return True
 
@@ -458,6 +469,18 @@ class OblixClient(Conversations):
 
         await self._tie()
         return await gather(self._hall)
+
+    async def spend(self, by: By = "day", since: str | date | None = None) -> Spend:
+        """What was spent and saved, by every process on the data file.
+
+        Args:
+            by: `day`, `model`, `place`, `tag` or `key`.
+            since: A day (`2026-11-01`), `today`, `month`, or so many days with the present one (`7d`); by default all that there is.
+        """
+        from oblix.client.spend import report
+
+        await self._tie()
+        return await report(self._hall, by, since)
 
     # --- leaving ---
 

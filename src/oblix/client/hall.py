@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from oblix.agents.engines import REST, EngineSense
 from oblix.agents.gather import Panel
 from oblix.client import figures, refusals
-from oblix.client.books import Books
+from oblix.client.books import Books, key_of
 from oblix.client.continuity import Continuity, Mark
 from oblix.client.facts import Moment, assemble, known_spec
 from oblix.client.keychain import Keychain
@@ -94,7 +94,7 @@ class Hall:
         self.recorder = Recorder(self.store)
         self.books = Books(self.store, lambda: self.wall(), self.hands)  # noqa: PLW0108  a simulation brings another wall later
         self.memory = Memory(self.store, lambda: self.wall())  # noqa: PLW0108  a simulation brings another wall later
-        self.surroundings = ClientSurroundings(self.models, self.transport.forget_idle)
+        self.surroundings = ClientSurroundings(self.models, self.transport.forget_idle, self.books.spent)
         self.keychain = Keychain(self.surroundings.refresh)
         self.transport.traffic.sink = self.panel.observe
         self.hands.price_of = self._price_of
@@ -166,6 +166,7 @@ class Hall:
         """What the first request of a client waits for."""
         if self.keychain.is_due(now := loop_time()):
             await self.keychain.look(now)
+        self.books.know_keys(self.models.values())
         if not self.transport.is_ready and any(model.spec.endpoint for model in self.models.values()):
             await self.transport.prepare()
         if not self._has_recalled:
@@ -248,7 +249,7 @@ class Hall:
                 raise refusals.all_failed(decision, journey.attempts, self.models)
             reply = await self._reply(thought, journey, asked_at)
             metrics = reply.metrics
-            self.books.answered(reply, request)
+            self.books.answered(reply, request, key_of(self.models[reply.model_id]))
             if round_ is not None:
                 await round_.answered(_spoken(journey), reply.model_id)
         except OblixError as error:

@@ -17,7 +17,7 @@ from oblix.models.registry import CLASSES, PROVIDERS, Provider
 from oblix.models.transport import Transport
 from oblix.settings import resolve_endpoint
 from oblix.settings.keys import near_key
-from oblix.types.ids import ModelType
+from oblix.types.ids import ModelType, split_model_id
 from oblix.types.secret import SecretStr
 from oblix.types.spec import FREE, Capability, KeyState, ModelSpec, Place, Price, PriceTier, Rates, Timeouts
 
@@ -89,6 +89,12 @@ def canonical(provider: str, name: str) -> str:
     """`llama2` and `llama2:latest` are the same Ollama model."""
     name = name.strip()
     return name.removesuffix(":latest") if provider == "ollama" else name
+
+
+def canonical_id(model_id: str) -> str:
+    """An id in the form that a hooked model has."""
+    provider, name = split_model_id(model_id)
+    return f"{provider.lower()}:{canonical(provider.lower(), name)}"
 
 
 def _provider(model_type: ModelType | str) -> Provider:

@@ -18,6 +18,7 @@ from oblix.agents.unheld import run_unheld
 from oblix.client import holdings
 from oblix.client.discovery import free_memory, usual_address
 from oblix.client.hall import Hall, Thought, loop_time
+from oblix.client.spend import money
 from oblix.client.standing import Around, address_of, row, servers_of
 from oblix.decision.facts import ModelFacts
 from oblix.settings import Settings
@@ -77,10 +78,10 @@ async def gather(hall: Hall, *, settings: Settings | None = None, within: float 
         "embedded": embedded,
         "models": models,
         "keys": holdings.keys(hall.specs().values()),
-        "budget": {"limit_usd": None, "today": spent},
+        "budget": await money(hall, spent),
         "policy": {"name": hall.policy.name, "rules": len(hall.policy.rules)},
         "settings_file": None if settings is None or settings.source is None else str(settings.source),
-        "data_file": None if data is None else {"path": str(data), "bytes": size},
+        "data_file": None if data is None else {"path": str(data), "bytes": size, "trouble": hall.store.trouble},
     }
 
 

@@ -12,6 +12,7 @@ from oblix.agents.probes.engine_facts import is_here
 from oblix.client import documented
 from oblix.models.base import Model
 from oblix.models.traffic import endpoint_of
+from oblix.types.money import Period
 from oblix.types.report import AgentReport
 from oblix.types.traffic import Endpoint
 
@@ -23,9 +24,15 @@ LOOK_AGAIN = 0.05  # seconds
 class ClientSurroundings:
     """Answers from the models that are hooked at the moment."""
 
-    def __init__(self, models: Mapping[str, Model], forget_connections: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        forget_connections: Callable[[], None] = lambda: None,
+        spent: Callable[[Period], int | None] = lambda _: None,
+    ) -> None:
         self._models = models
         self._forget_connections = forget_connections
+        self._spent = spent
         self._endpoints: tuple[Endpoint, ...] = ()
         self._local_server = False
         self._here: frozenset[str] = frozenset()
@@ -62,6 +69,10 @@ class ClientSurroundings:
     def network_changed(self) -> None:
         """Give up the connections that are kept for later."""
         self._forget_connections()
+
+    def spent(self, period: Period) -> int | None:
+        """What was spent in the present window, in micro-USD."""
+        return self._spent(period)
 
 
 async def resource_metrics(agents: Iterable[BaseAgent]) -> dict[str, Any]:

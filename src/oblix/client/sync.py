@@ -32,7 +32,10 @@ from oblix.types.secret import SecretStr
 from oblix.types.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from oblix.client.discovery import ClientArguments, Discovered
+    from oblix.ledger.report import By, Spend
 
 T = TypeVar("T")
 GRACE = 2.0  # seconds that the end of a program waits for what is still open
@@ -331,6 +334,10 @@ class OblixClient(Conversations):
     def status(self) -> dict[str, Any]:
         """See `oblix.OblixClient.status`."""
         return self._run(self._client.status())
+
+    def spend(self, by: By = "day", since: str | date | None = None) -> Spend:
+        """See `oblix.OblixClient.spend`."""
+        return self._run(self._client.spend(by, since))
 
     def shutdown(self) -> None:
         """See `oblix.OblixClient.shutdown`."""

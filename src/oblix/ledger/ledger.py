@@ -143,6 +143,10 @@ class Ledger:
                 return each.settled
         return None
 
+    def today(self) -> str:
+        """The day (`2026-11-23`) that it is where the user lives."""
+        return self._today()
+
     def rooms(
         self,
         model_ids: Iterable[str],
@@ -360,11 +364,15 @@ class Ledger:
 
     def _no_room(self, claim: Claim, refused: Refused, tariff: Tariff) -> AttemptFailed:
         room, (wanted, _) = self._picture.room(refused.short.by, refused.day), self._amounts(claim, tariff)
-        held = f", {usd(room.held_usd)} are held by others" if room.held_usd else ""
+        held = (
+            f", {usd(room.held_usd)} are held by others, and an eighth of that is kept for them"
+            if room.held_usd
+            else ""
+        )
         error = AttemptFailed(
             FailureKind.BUDGET,
             f"the budget {name_of(refused.short.by.account)!r} has no room for {claim.model_id}: "
-            f"{usd(room.left_usd)} of {usd(room.limit_usd)} are left{held}, and it will probably take {usd(wanted / 1e6)}",
+            f"{usd(room.left_usd)} of {usd(room.limit_usd)} are left{held}; it will probably take {usd(wanted / 1e6)}",
             hint="Raise it with `oblix budget set`, or wait until it begins anew.",
         )
         error.room = room

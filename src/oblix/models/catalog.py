@@ -6,6 +6,7 @@ Importing the catalogue costs about 150 ms of CPU, so that a daemon thread does 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class Entry:
     until: float = inf
 
 
+STALE = 180 * 86_400.0  # seconds; providers change their prices a few times a year
+EARLIEST = 1_700_000_000.0  # November 2023: some installers give every file a date of old, which tells nothing
 _EMPTY = Entry()
 _RATES = {  # our names, and the catalogue's
     "input_per_mtok": "input_mtok",
@@ -166,6 +169,17 @@ def _utc(moment: datetime) -> datetime:
 
 @cache
 def _source() -> str:
+    """The catalogue, its version, and how new it can be. It holds no date of its own: that of its file is when it was installed."""
     from importlib.metadata import version
 
-    return f"genai-prices {version('genai-prices')}"
+    from genai_prices import data
+
+    named, installed = f"genai-prices {version('genai-prices')}", os.stat(data.__file__).st_mtime  # noqa: PTH116
+    if installed < EARLIEST:
+        return named
+    day = f"{datetime.fromtimestamp(installed, UTC):%Y-%m-%d}"
+    if time.time() - installed > STALE:
+        _log.warning(
+            "the price catalogue was installed on %s: `pip install -U genai-prices` brings today's prices", day
+        )
+    return f"{named}, installed {day}"

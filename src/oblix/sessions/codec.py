@@ -8,9 +8,8 @@ from typing import Any
 
 from oblix.types.messages import Image, Message, Part, Text, Thought, ToolCall
 
-_compact = json.JSONEncoder(
-    separators=(",", ":")
-).encode  # escapes all that is not ASCII, so that lone surrogates are no error
+# Nothing is escaped that need not be: two halves of a character that stand side by side, `\\ud83d\\ude00`, would be read as one whole.
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def pack(message: Message, **beside: Any) -> bytes:
@@ -24,21 +23,17 @@ def pack(message: Message, **beside: Any) -> bytes:
         body["tool_call_id"] = message.tool_call_id
     if message.thoughts:
         body["thoughts"] = [asdict(thought) for thought in message.thoughts]
-    return _compact(body | beside if beside else body).encode()
+    return compact(body | beside if beside else body)
 
 
 def unpack(role: Any, body: bytes, *, private: bool = False, pinned: bool = False) -> Message:
     """The message again."""
-    return read(role, json.loads(body), private=private, pinned=pinned)
-
-
-def read(role: Any, body: dict[str, Any], *, private: bool = False, pinned: bool = False) -> Message:
-    """A message out of the plain data of its body."""
-    get = body.get
+    found = json.loads(body)
+    get = found.get
     parts = get("parts")
     return Message(
         role,
-        body["text"] if parts is None else tuple(_part(part) for part in parts),
+        found["text"] if parts is None else tuple(_part(part) for part in parts),
         tuple(ToolCall(**call) for call in get("tool_calls", ())),
         get("tool_call_id"),
         private,
@@ -52,9 +47,9 @@ def _part(part: dict[str, Any]) -> Part:
 
 
 def compact(found: Any) -> bytes:
-    """Any plain data as JSON.
+    """Any plain data as JSON, which `json.loads` reads as it was.
 
     Raises:
         TypeError, ValueError, RecursionError: It is none.
     """
-    return _compact(found).encode()
+    return _encode(found).encode("utf-8", "surrogatepass")

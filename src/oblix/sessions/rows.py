@@ -89,20 +89,20 @@ def _at(found: Any, key: str) -> Any:
 
 def starting(db: apsw.Connection, start: str) -> list[str]:
     """The ids that begin like this."""
-    found = db.execute("SELECT id FROM session WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id", (_sound(start),))
+    found = db.execute("SELECT id FROM session WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id", (sound(start),))
     return [session_id for (session_id,) in found]
 
 
 def metadata(db: apsw.Connection, session_id: str) -> dict[str, Any] | None:
     """Of a session."""
-    found = db.execute("SELECT metadata FROM session WHERE id = ?", (_sound(session_id),)).fetchone()
+    found = db.execute("SELECT metadata FROM session WHERE id = ?", (sound(session_id),)).fetchone()
     return None if found is None else plain(found[0])
 
 
 def loaded(db: apsw.Connection, session_id: str) -> dict[str, Any] | None:
     """A session with all of its messages, as plain data; what is exported, too."""
     found = db.execute(
-        "SELECT id, title, created_at, updated_at, context, metadata FROM session WHERE id = ?", (_sound(session_id),)
+        "SELECT id, title, created_at, updated_at, context, metadata FROM session WHERE id = ?", (sound(session_id),)
     ).fetchone()
     if found is None:
         return None
@@ -144,12 +144,13 @@ def make(
     db.execute(
         "INSERT INTO session (id, title, created_at, updated_at, metadata, context) VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT DO NOTHING",
-        (_sound(session_id), _sound(title), at, updated or at, metadata, context),
+        (sound(session_id), sound(title), at, updated or at, metadata, context),
     )
 
 
 def append(db: apsw.Connection, session_id: str, rows: Sequence[Row], at: float, title: str = "") -> int:
     """Messages at the end of a session, which is made if need be; its version. Each takes the next place: none is ever taken away alone."""
+    session_id = sound(session_id)
     told = (at, len(rows), title, session_id)
     found = db.execute(_TOUCH, told).fetchone()
     if found is None:
@@ -166,7 +167,7 @@ def close(db: apsw.Connection, session_id: str, request_id: str, state: str) -> 
     """A question waits no more; whether it did."""
     db.execute(
         "UPDATE message INDEXED BY message_open SET state = ? WHERE session_id = ? AND state = 'open' AND request_id = ?",
-        (state, session_id, request_id),
+        (state, sound(session_id), sound(request_id)),
     )
     return db.changes() > 0
 
@@ -187,7 +188,7 @@ def give_up(db: apsw.Connection, owner: str, before: float | None) -> int:
 
 def rename(db: apsw.Connection, session_id: str, title: str) -> bool:
     """Another title."""
-    db.execute("UPDATE session SET title = ? WHERE id = ?", (_sound(title), _sound(session_id)))
+    db.execute("UPDATE session SET title = ? WHERE id = ?", (sound(title), sound(session_id)))
     return db.changes() > 0
 
 
@@ -205,26 +206,54 @@ def pin(db: apsw.Connection, session_id: str, message_id: str, *, pinned: bool) 
     """Keep a message where others are cut, or no more."""
     if not message_id.isdecimal() or len(message_id) > 18:
         return False
-    db.execute(
-        "UPDATE message SET pinned = ? WHERE session_id = ? AND id = ?", (pinned, _sound(session_id), int(message_id))
-    )
-    if not db.changes():
+    session_id = sound(session_id)
+    found = db.execute("SELECT seq FROM message WHERE session_id = ? AND id = ?", (session_id, message_id)).fetchone()
+    if found is None:
         return False
-    db.execute("UPDATE session SET version = version + 1 WHERE id = ?", (_sound(session_id),))
+    told = (pinned, session_id, *_exchange(db, session_id, found[0]))
+    db.execute("UPDATE message SET pinned = ? WHERE session_id = ? AND seq BETWEEN ? AND ?", told)
+    db.execute("UPDATE session SET version = version + 1 WHERE id = ?", (session_id,))
     return True
+
+
+def _exchange(db: apsw.Connection, session_id: str, seq: int) -> tuple[int, int]:
+    """The first and the last place of what goes together: a call of tools with its results; any other message stands alone."""
+
+    def is_result(place: int) -> bool:
+        statement = "SELECT role = 'tool' FROM message WHERE session_id = ? AND seq = ?"
+        return db.execute(statement, (session_id, place)).fetchone() == (1,)
+
+    first = last = seq
+    while is_result(first):
+        first -= 1
+    while is_result(last + 1):
+        last += 1
+    return first, last
 
 
 def delete(db: apsw.Connection, session_id: str) -> bool:
     """A session with its messages, overwritten in the file, and what search knows of them."""
-    session_id = _sound(session_id)
+    return _delete(db, [session_id]) > 0
+
+
+def _delete(db: apsw.Connection, ids: Sequence[str]) -> int:
+    """How many of them there were.
+
+    If the index of the search knows their words it is emptied, and made anew by the next search: 20 µs a message. To take words out one by
+    one costs a millisecond a message, and what is only marked as gone can be read in the file.
+    """
     db.execute("PRAGMA secure_delete = ON")
-    known = "SELECT id FROM message WHERE session_id = ? AND id IN (SELECT id FROM message_text_docsize)"
-    db.execute(f"DELETE FROM message_text WHERE rowid IN ({known})", (session_id,))  # noqa: S608
-    if db.changes():  # else its words stay in the index, marked as gone
-        db.execute("INSERT INTO message_text (message_text) VALUES ('optimize')")
-    db.execute("DELETE FROM message WHERE session_id = ?", (session_id,))
-    db.execute("DELETE FROM session WHERE id = ?", (session_id,))
-    return db.changes() > 0
+    ((indexed,),) = db.execute("SELECT coalesce(max(id), 0) FROM message_text_docsize")
+    is_known, deleted = False, 0
+    for each in map(sound, ids):
+        ((first,),) = db.execute("SELECT min(id) FROM message WHERE session_id = ?", (each,))
+        is_known = is_known or (first is not None and first <= indexed)
+        db.execute("DELETE FROM message WHERE session_id = ?", (each,))
+        db.execute("DELETE FROM session WHERE id = ?", (each,))
+        deleted += db.changes()
+    if is_known:
+        db.execute("INSERT INTO message_text (message_text) VALUES ('delete-all')")
+    return deleted
 
 
 def forget(db: apsw.Connection, before: float) -> int:
@@ -234,7 +263,7 @@ def forget(db: apsw.Connection, before: float) -> int:
         "AND NOT EXISTS (SELECT 1 FROM message WHERE session_id = session.id AND state = 'open')",
         (before,),
     )
-    return sum(delete(db, session_id) for (session_id,) in list(old))
+    return _delete(db, [session_id for (session_id,) in old])
 
 
 # --- from one to another ---
@@ -253,7 +282,7 @@ def copy(
     db: apsw.Connection, new: str, session_id: str, title: str | None, at: float, *, until: str | None = None
 ) -> str | None:
     """A copy, up to a message if one is named; its id, `None` where session or message are not there."""
-    found = db.execute("SELECT title, context, metadata FROM session WHERE id = ?", (_sound(session_id),)).fetchone()
+    found = db.execute("SELECT title, context, metadata FROM session WHERE id = ?", (sound(session_id),)).fetchone()
     rows = _rows(db, session_id)
     if until is not None:
         place = next((place for place, (number, _) in enumerate(rows, 1) if str(number) == until), None)
@@ -272,7 +301,7 @@ def merge(db: apsw.Connection, new: str, ids: Sequence[str], title: str | None, 
     titles = [
         found[0]
         for each in ids
-        if (found := db.execute("SELECT title FROM session WHERE id = ?", (_sound(each),)).fetchone()) is not None
+        if (found := db.execute("SELECT title FROM session WHERE id = ?", (sound(each),)).fetchone()) is not None
     ]
     if len(titles) < len(ids):
         return None
@@ -286,7 +315,7 @@ def _rows(db: apsw.Connection, session_id: str) -> list[tuple[int, Row]]:
     """Its messages, but for questions that wait: their answers come elsewhere."""
     found = db.execute(
         f"SELECT id, {_COLUMNS} FROM message WHERE session_id = ? AND state <> 'open' ORDER BY seq",  # noqa: S608
-        (_sound(session_id),),
+        (sound(session_id),),
     )
     return [(row[0], Row(*row[1:])) for row in found]
 
@@ -309,7 +338,7 @@ def _title_of_rows(rows: Sequence[Row]) -> str:
 
 def _shortened(texts: Iterator[str] | Any) -> str:
     words = " ".join(next(iter(texts), "").split())
-    return _sound(words if len(words) <= TITLE else words[: TITLE - 1].rstrip() + "…")
+    return sound(words if len(words) <= TITLE else words[: TITLE - 1].rstrip() + "…")
 
 
 def plain(raw: bytes) -> dict[str, Any]:
@@ -323,6 +352,6 @@ def iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")
 
 
-def _sound(text: str) -> str:
-    """Without halves of characters, which do not go into a column of text."""
+def sound(text: str) -> str:
+    """The text without halves of characters, which do not go into a column of text."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

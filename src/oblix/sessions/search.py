@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from oblix.sessions.rows import holds, iso, plain
+from oblix.sessions.rows import holds, iso, plain, sound
 
 if TYPE_CHECKING:
     import apsw
 
 AROUND = 60  # characters of a snippet on either side of the word
+AT_ONCE = 2000  # messages that one transaction indexes, in some 50 ms: other processes wait for two seconds at most
 
 
 class Wanted(NamedTuple):
@@ -26,16 +27,20 @@ class Wanted(NamedTuple):
 
 def words_of(query: str) -> tuple[str, ...]:
     """The words of a query, in which no sign means anything to the index."""
-    sound = query.encode("utf-8", "replace").decode().replace("\0", " ")
-    return tuple(word for word in sound.split() if any(sign.isalnum() for sign in word))
+    return tuple(word for word in _words(query).split() if any(sign.isalnum() for sign in word))
 
 
-def index(db: apsw.Connection) -> None:
-    """Take what was said since the last search into the index."""
+def index(db: apsw.Connection) -> bool:
+    """Take what was said since the last search into the index, up to `AT_ONCE` messages; whether more may be left."""
     ((last,),) = db.execute("SELECT coalesce(max(id), 0) FROM message_text_docsize")
-    for number, body in list(db.execute("SELECT id, body FROM message WHERE id > ? ORDER BY id", (last,))):
-        text = str(json.loads(body)["text"]).encode("utf-8", "replace").decode().replace("\0", " ")
-        db.execute("INSERT INTO message_text (rowid, text) VALUES (?, ?)", (number, text))
+    new = list(db.execute("SELECT id, body FROM message WHERE id > ? ORDER BY id LIMIT ?", (last, AT_ONCE)))
+    texts = ((number, _words(str(json.loads(body)["text"]))) for number, body in new)
+    db.executemany("INSERT INTO message_text (rowid, text) VALUES (?, ?)", texts)
+    return len(new) == AT_ONCE
+
+
+def _words(text: str) -> str:
+    return sound(text).replace("\0", " ")
 
 
 def find(db: apsw.Connection, wanted: Wanted) -> list[dict[str, Any]]:
@@ -46,7 +51,7 @@ def find(db: apsw.Connection, wanted: Wanted) -> list[dict[str, Any]]:
         "SELECT s.id, s.title, s.metadata, m.id, m.role, m.at, m.private, m.state, m.body "
         "FROM message_text t JOIN message m ON m.id = t.rowid JOIN session s ON s.id = m.session_id "
         "WHERE message_text MATCH ?1 AND (?2 IS NULL OR s.id = ?2) AND (?3 IS NULL OR m.role = ?3) ORDER BY t.rank, m.id DESC",
-        (query, wanted.session_id, wanted.role),
+        (query, None if wanted.session_id is None else sound(wanted.session_id), wanted.role),
     ):
         if len(found) >= wanted.limit:
             break

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -154,17 +154,16 @@ class Sessions:
         Args:
             known: What was read before, which is given again if nothing has changed.
         """
+        place = rows.sound(session_id)
 
         def work(db: apsw.Connection) -> Recalled | None:
-            found = db.execute(
-                "SELECT context, created_at, version FROM session WHERE id = ?", (session_id,)
-            ).fetchone()
+            found = db.execute("SELECT context, created_at, version FROM session WHERE id = ?", (place,)).fetchone()
             if found is None:
                 return None
             version = (found[1], found[2])
             if known is not None and known.version == version and known.tokens <= tokens:
                 return known
-            return _recalled(db, session_id, tokens, rows.plain(found[0]), version)
+            return _recalled(db, place, tokens, rows.plain(found[0]), version)
 
         return work
 
@@ -230,6 +229,8 @@ class Sessions:
 
     async def export_to(self, session_id: str, path: Path) -> bool:
         """Write a session to a file; whether there is one."""
+        if not await asyncio.to_thread(self._is_there):
+            return False
         found = await self._store.read_aside(lambda db: rows.loaded(db, session_id))
         if found is None:
             return False
@@ -272,9 +273,10 @@ class Sessions:
     ) -> list[dict[str, Any]]:
         """Messages that hold all of these words, the best first. Any text is a query; what holds no word finds nothing."""
         words = search.words_of(query)
-        if not words:
+        if not words or not await asyncio.to_thread(self._is_there):
             return []
-        await self._write(search.index)
+        while await self._write(search.index):
+            pass
         wanted = search.Wanted(words, limit, session_id, role, dict(filter_metadata or {}))
         return await self._store.read_aside(lambda db: search.find(db, wanted))
 
@@ -284,8 +286,12 @@ class Sessions:
         return lambda db: rows.forget(db, before)
 
     def _look(self, work: Work[T], otherwise: T) -> T:
-        """What is found; looking makes no file."""
-        return self._store.read(work) if self._store.is_open or self._store.exists() else otherwise
+        """What is found."""
+        return self._store.read(work) if self._is_there() else otherwise
+
+    def _is_there(self) -> bool:
+        """Whether there is a file: looking makes none."""
+        return self._store.is_open or self._store.exists()
 
     async def _write(self, work: Work[T]) -> T:
         """In a thread: many rows take their time."""
@@ -311,19 +317,30 @@ def _recalled(
         while found and found[0][4] != "user":  # half a turn
             begin = found.pop(0)[0] + 1
         before = list(db.execute(_PINNED, (session_id, begin)))
-    told = [*before, *_by_question(found)]
+    turns = _by_question(found)
+    if begin > 1:  # the question of such an answer lies before them
+        turns = [turn for turn in turns if turn[0][4] != "assistant" or not turn[0][5]]
+    told = [*before, *chain.from_iterable(turns)]
     messages = tuple(unpack(r[4], r[6], private=r[1] == 1, pinned=bool(r[2])) for r in told)
-    return Recalled(
-        messages, begin - 1 - len(before), context, any(r[1] == 2 for r in told), sum(r[3] for r in told), version
-    )
+    left_out = begin - 1 + len(found) - len(told)
+    return Recalled(messages, left_out, context, any(r[1] == 2 for r in told), sum(r[3] for r in told), version)
 
 
-def _by_question(found: Sequence[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
-    """Each answer behind its question, also where two processes asked at once."""
-    groups: dict[str, list[tuple[Any, ...]]] = {}
+def _by_question(found: Sequence[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:
+    """The turns: each answer behind its question, also where two processes asked at once, or a request's name came again."""
+    turns: list[list[tuple[Any, ...]]] = []
+    unanswered: dict[str, list[tuple[Any, ...]]] = {}
     for row in found:
-        groups.setdefault(row[5] or f"#{row[0]}", []).append(row)
-    return [row for group in groups.values() for row in group]
+        role, request_id = row[4], row[5]
+        turn = unanswered.get(request_id)
+        if turn is None:
+            turns.append(turn := [])
+        turn.append(row)
+        if request_id and role != "assistant":
+            unanswered[request_id] = turn
+        else:
+            unanswered.pop(request_id, None)
+    return turns
 
 
 def _row(
@@ -331,7 +348,10 @@ def _row(
 ) -> Row:
     tokens = estimate_messages((message,))
     body = pack(message)
-    return Row(at, state, message.pinned, private, message.role, tokens, model_id, request_id, owner, body)
+    pinned = message.pinned or message.role == "system"  # what always stays is found without reading all
+    return Row(
+        at, state, pinned, private, message.role, tokens, rows.sound(model_id), rows.sound(request_id), owner, body
+    )
 
 
 def _plain(name: str, found: Mapping[str, Any] | None) -> bytes:

@@ -9,24 +9,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec import MsgspecError, convert
+
 from oblix.decision.tokens import estimate_messages
 from oblix.errors import InvalidRequest
 from oblix.sessions.codec import pack
-from oblix.sessions.codec import read as message_of
 from oblix.sessions.rows import Read, Row, iso
-from oblix.types.messages import Message
+from oblix.types.messages import Image, Message, Part, Role, Text, Thought, ToolCall
 
 VERSION = 1  # of our files
 LARGEST = 256 << 20  # bytes of a file that is read
 WRONG = (
     AttributeError,
     KeyError,
+    MsgspecError,
     OverflowError,
     RecursionError,
     TypeError,
     ValueError,
 )  # what reading strange data trips over
-_ROLES = {
+_ROLES: dict[str, Role] = {
     "system": "system",
     "user": "user",
     "assistant": "assistant",
@@ -101,16 +103,15 @@ def parsed(found: Mapping[str, Any], now: float) -> Read:
 
 
 def _row(found: Mapping[str, Any], otherwise: float) -> Row:
-    role = _ROLES[found["role"]]
-    message = message_of(role, {**found, "text": _text(found["content"])}, pinned=bool(found.get("pinned")))
+    message = _message(found)
     beside = {"source_session_id": str(source)} if (source := found.get("source_session_id")) else {}
     return Row(
         _time(found.get("timestamp"), otherwise),
         _STATES.get(found.get("state", ""), "whole"),
-        message.pinned,
+        message.pinned or message.role == "system",
         2 if found.get("redacted") else int(bool(found.get("private"))),
-        role,
-        _tokens(message),
+        message.role,
+        estimate_messages((message,)),
         _text(found.get("model_id") or ""),
         "",
         "",
@@ -118,8 +119,25 @@ def _row(found: Mapping[str, Any], otherwise: float) -> Row:
     )
 
 
-def _tokens(message: Message) -> int:
-    return estimate_messages((message,))
+def _message(found: Mapping[str, Any]) -> Message:
+    """What it says, of the right types throughout: a wrong one would fail later, in the hands of a provider."""
+    parts, call_id = found.get("parts"), found.get("tool_call_id")
+    content = _text(found["content"])
+    return Message(
+        _ROLES[found["role"]],
+        content if parts is None else tuple(_part(part) for part in convert(parts, list[dict[str, Any]])),
+        convert(found.get("tool_calls", ()), tuple[ToolCall, ...]),
+        None if call_id is None else _text(call_id),
+        False,
+        convert(found.get("thoughts", ()), tuple[Thought, ...]),
+        found.get("pinned") is True,
+    )
+
+
+def _part(part: dict[str, Any]) -> Part:
+    if not part.keys() & {"text", "data", "url"}:
+        raise ValueError("a part is neither text nor an image")
+    return convert(part, Text) if "text" in part else convert(part, Image)
 
 
 def _time(found: object, otherwise: float) -> float:

@@ -1,4 +1,4 @@
-"""The settings file, `oblix.toml`: models, the policy and rules of one's own, and privacy."""
+"""The settings file, `oblix.toml`: models, the policy and rules of one's own, privacy, money, and how long sessions are kept."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from typing import Any, get_args
 
 from oblix.decision.policy import PRESETS, SWITCHES, WEIGHTS, Policy
 from oblix.decision.policy_table import private_kinds, put_on_top
-from oblix.decision.section import Section, show
+from oblix.decision.section import KeyPath, Section, show
 from oblix.errors import known_hint
+from oblix.settings.budget import NONE, Budget, parse_budget
 from oblix.settings.document import Document, expanded, missing, read
+from oblix.settings.lines import line_of
 from oblix.settings.policies import WHAT, file_of, read_policy
 from oblix.settings.rows import parse_model
 from oblix.types.privacy import Mode, Screening
 
-_SECTIONS = ("route", "model", "privacy", "weights", "rule")
+_SECTIONS = ("route", "model", "privacy", "weights", "rule", "budget", "sessions")
 _PRIVACY_KEYS = ("pii", "kinds", "names", "log_prompts")
 _ELSEWHERE = {
     "policy": "Write it below [route].",
+    **dict.fromkeys(("daily_usd", "monthly_usd", "total_usd", "on_limit", "time_zone"), "Write it below [budget]."),
+    "retain_days": "Write it below [sessions].",
     **dict.fromkeys(_PRIVACY_KEYS, "Write it below [privacy]."),
     **dict.fromkeys(WEIGHTS, "It is a weight: write it below [weights]."),
     **dict.fromkeys(
@@ -41,6 +45,8 @@ class Settings:
         models: One mapping per `[[model]]`: `id`, and optionally `endpoint`, `tier`, `place`, `window`, `price`, `timeouts`, `prefill`.
         screening: What the detectors look for; `None` where the file says nothing of it.
         log_prompts: Whether prompts may be kept in the log of decisions, and not only their fingerprints.
+        budget: What may be spent.
+        retain_days: For how long sessions are kept; `None` is for ever.
     """
 
     source: Path | None = None
@@ -48,6 +54,8 @@ class Settings:
     models: tuple[Mapping[str, Any], ...] = ()
     screening: Screening | None = None
     log_prompts: bool = False
+    budget: Budget = NONE
+    retain_days: float | None = None
 
 
 def load(path: str | Path | None = None) -> Settings:
@@ -71,15 +79,36 @@ def _parse(document: Document) -> Settings:
     with document.locating():
         top = Section(document.values)
         top.expect(_SECTIONS, "section", elsewhere=_ELSEWHERE)
-        models = tuple(parse_model(row) for row in top.sections("model"))
-        privacy = top.section("privacy", '[privacy] on a line, and pii = "keep-local" below it') or Section({})
+
+        def origin(path: KeyPath) -> str:
+            return f"{document.source.name}, line {line_of(document.text, path)}"
+
+        models = tuple(parse_model(row, origin) for row in top.sections("model"))
+        privacy = _section(top, "privacy", 'pii = "keep-local"')
         privacy.expect(_PRIVACY_KEYS, "key of [privacy]")
-        screening, log_prompts = _screening(privacy), privacy.switch("log_prompts") or False
-        return Settings(document.source, _policy(document, top), models, screening, log_prompts)
+        return Settings(
+            document.source,
+            _policy(document, top),
+            models,
+            _screening(privacy),
+            privacy.switch("log_prompts") or False,
+            parse_budget(_section(top, "budget", "daily_usd = 5.0"), origin),
+            _retain_days(_section(top, "sessions", "retain_days = 90")),
+        )
+
+
+def _section(top: Section, name: str, example: str) -> Section:
+    """A table, empty where there is none."""
+    return top.section(name, f"[{name}] on a line, and {example} below it") or Section({})
+
+
+def _retain_days(sessions: Section) -> float | None:
+    sessions.expect(("retain_days",), "key of [sessions]")
+    return sessions.number("retain_days", 0.001, 36_525.0, example="90")
 
 
 def _policy(document: Document, top: Section) -> Policy | None:
-    route = top.section("route", '[route] on a line, and policy = "balanced" below it') or Section({})
+    route = _section(top, "route", 'policy = "balanced"')
     route.expect(("policy",), "key of [route]")
     name = route.text("policy", '"balanced"')
     file = file_of(name) if name is not None else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from math import inf
 from typing import Any, get_args
 
-from oblix.decision.section import Section, show
+from oblix.decision.section import KeyPath, Section, show
 from oblix.types.ids import split_model_id
 from oblix.types.spec import Place, Price, PriceTier, Rates, Timeouts
 
@@ -15,8 +15,12 @@ _KEYS = ("id", "endpoint", "tier", "place", "window", "price", "timeouts", "pref
 _PRICE_HINT = "Write price = [3.0, 15.0], in USD per million tokens of input and output, or a table."
 
 
-def parse_model(row: Section) -> Mapping[str, Any]:
-    """The row as it stands. What depends on its provider is checked where it is hooked."""
+def parse_model(row: Section, origin: Callable[[KeyPath], str]) -> Mapping[str, Any]:
+    """The row as it stands, its price with the line as its source. What depends on its provider is checked where it is hooked.
+
+    Args:
+        origin: A path in the file → that file and the line, in words.
+    """
     row.expect(_KEYS, "key of [[model]]")
     model_id = row.text("id", '"ollama:llama3"')
     if model_id is None or not all(split_model_id(model_id)):
@@ -29,7 +33,15 @@ def parse_model(row: Section) -> Mapping[str, Any]:
     row.switch("prefill")
     _timeouts(row.section("timeouts", "timeouts = { first_token = 20.0 }"))
     _price(row)
-    return {**row.values, "id": model_id}
+    told = {"price": _with_source(row.values["price"], origin((*row.path, "price")))} if "price" in row.values else {}
+    return {**row.values, "id": model_id, **told}
+
+
+def _with_source(price: Any, source: str) -> dict[str, Any]:
+    """A price that says where it comes from."""
+    if isinstance(price, list):
+        return {"input_per_mtok": price[0], "output_per_mtok": price[1], "source": source}
+    return {"source": source, **price}
 
 
 def _timeouts(section: Section | None) -> None:

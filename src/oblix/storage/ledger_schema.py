@@ -13,7 +13,7 @@ LEDGER = """
         PRIMARY KEY (scope, subject, period)
     ) WITHOUT ROWID;
     INSERT INTO budget VALUES ('all', '', 'day', NULL, '', 0);  -- what a day costs is always counted
-    CREATE TABLE account (             -- the counters of one budget in one window: of everything that matches it, from the window's beginning
+    CREATE TABLE account (             -- the counters of one budget in one window: of all that matches it, from its beginning
         id INTEGER PRIMARY KEY,
         scope TEXT NOT NULL,
         subject TEXT NOT NULL,
@@ -65,7 +65,7 @@ LEDGER = """
         price TEXT NOT NULL,
         hash BLOB NOT NULL
     );
-    -- A query finds this index where it repeats the condition word by word. Reservations, half of all entries, cost no second page without it.
+    -- A query finds this index where it repeats the condition word by word. Reservations, half of all entries, cost no second page so.
     CREATE INDEX entry_by_day ON entry (day, kind) WHERE kind IN ('settle', 'reap', 'correct', 'answer');
     CREATE INDEX entry_of ON entry (reservation) WHERE kind IN ('settle', 'reap', 'correct');
     CREATE TRIGGER entry_stays BEFORE UPDATE ON entry BEGIN SELECT raise(ABORT, 'entries are never changed'); END;

@@ -19,9 +19,9 @@ SESSIONS = """
         session_id TEXT NOT NULL REFERENCES session (id) ON DELETE CASCADE,
         seq INTEGER NOT NULL,          -- within its session, from 1
         at REAL NOT NULL,
-        state TEXT NOT NULL,           -- whole, incomplete (a broken answer), open (asked, and not answered yet)
-        pinned INTEGER NOT NULL,
-        private INTEGER NOT NULL,
+        state TEXT NOT NULL,           -- whole, incomplete (a broken answer and its question), open (asked, and not answered yet)
+        pinned INTEGER NOT NULL,       -- always told, however far back; so are system prompts
+        private INTEGER NOT NULL,      -- 1 stays at home, 2 goes out with placeholders only
         role TEXT NOT NULL,
         tokens INTEGER NOT NULL,       -- by estimate
         model_id TEXT NOT NULL,        -- who said it; empty for a person

@@ -53,7 +53,7 @@ class Store:
 
     def __init__(self, path: Path | str | None = None, *, durability: Durability = "normal") -> None:
         self._given = path
-        self._durability = durability
+        self.durability = durability  # of the file when it is opened next
         self._opened: Opened | None = None
         self._refused: tuple[float, ConfigurationError] | None = None
         self._identity: tuple[int, int] | None = None
@@ -135,7 +135,7 @@ class Store:
         if self._refused is not None and time.monotonic() < self._refused[0]:
             raise self._refused[1]
         try:
-            opened = open_safely(self._given, is_durable=self._durability == "full", is_damaged=is_damaged)
+            opened = open_safely(self._given, is_durable=self.durability == "full", is_damaged=is_damaged)
         except ConfigurationError as error:
             self._refused = (time.monotonic() + REFUSED_FOR, error)
             raise

@@ -30,6 +30,9 @@ class HasServer:
     def runs_here(self, model_id: str) -> bool:
         return True
 
+    def spent(self, period: str) -> None:
+        return None
+
     def network_changed(self) -> None:
         return
 
