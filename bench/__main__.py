@@ -45,10 +45,11 @@ def main() -> int:
         together = {name: workers[name].tell("at_once", CONCURRENT, REPEATS) for name in ("plain", "oblix")}
         sensed = _read("bench.senses", address, home=home)
         idle = _idle(address, home)
+        kept = _read("bench.books", home=home)
         stalled = {case: stood for case in stalls.CASES if (stood := _stall(case, address, home))}
         failed = {case: _failover(case, address, home) for case in failover.CASES}
     found = report.Found(
-        seen, together, stalled, imports.measure(), thinking.measure(), failed, hands.measure(), sensed, idle
+        seen, together, stalled, imports.measure(), thinking.measure(), failed, hands.measure(), sensed, idle, kept
     )
     print(report.table(found))
     verdict, passed = report.verdict(found)

@@ -24,7 +24,7 @@ async def main(rounds: int) -> None:
 
         paid = 0.0
         for query in QUERIES * rounds:
-            reply = await client.execute(query)
+            reply = await client.execute(query, max_tokens=120)
             cost = reply.metrics["cost_usd"]
             paid += cost
             print(f"{reply.model_id}  ${cost:.6f}  {reply.agent_checks[budget.name].state}  ←  {query}")

@@ -65,7 +65,7 @@ def test_a_budget_of_nothing_is_used_up() -> None:
     assert judged(CostAgent(0.0), day=0).state == "budget_critical"
 
 
-@pytest.mark.parametrize("budget", [-1.0, float("nan"), float("inf"), True, "5", None])
+@pytest.mark.parametrize("budget", [-1.0, float("nan"), float("inf"), 1e300, 10**400, True, "5", None])
 def test_what_is_no_budget(budget: Any) -> None:
     with pytest.raises(ConfigurationError, match="daily_budget"):
         CostAgent(daily_budget=budget)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from pathlib import Path
 
+import apsw
 import pytest
 
 import oblix.sync
@@ -79,7 +80,9 @@ def test_looking_makes_no_file(tmp_path: Path) -> None:
 
 
 def test_books_that_cannot_be_read_are_told(tmp_path: Path) -> None:
-    (tmp_path / "oblix.db").write_bytes(b"no database at all\n" * 300)
+    db = apsw.Connection(str(tmp_path / "oblix.db"))
+    db.execute("PRAGMA user_version = 1000")  # of a later version of this program
+    db.close()
 
     async def main() -> None:
         async with OblixClient(store=tmp_path / "oblix.db") as client:

@@ -140,6 +140,21 @@ def test_a_caller_who_leaves_pays_for_what_was_said(tmp_path: Path) -> None:
     assert spent == charged(walked) == PROMPT + 10 * (2 + IN_FLIGHT)
 
 
+def test_what_may_lie_unread_is_charged(tmp_path: Path) -> None:
+    """A service writes on while our loop is late, and bills what it wrote: a stream that was read 0.125 s ago may be 63 tokens ahead."""
+    broke = ["half ", Wait(0.125), Fail("engine_crash")]
+    walked, spent, _ = walk(tmp_path / "o.db", paid(broke), ScriptedModel("ollama:phi"), on_break="unseen")
+    assert spent == charged(walked) == PROMPT + 10 * (2 + IN_FLIGHT + 63)
+
+
+def test_no_more_may_lie_unread_than_was_reserved(tmp_path: Path) -> None:
+    broke, short = ["half ", Wait(20.0), Fail("engine_crash")], replace(ASKED, max_tokens=200)
+    walked, spent, _ = walk(
+        tmp_path / "o.db", paid(broke), ScriptedModel("ollama:phi"), on_break="unseen", request=short
+    )
+    assert spent == charged(walked) == PROMPT + 10 * 200
+
+
 def test_a_missing_usage_is_charged_by_estimate_and_marked(tmp_path: Path) -> None:
     async def main() -> None:
         books = Accounts(tmp_path / "o.db")

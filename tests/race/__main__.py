@@ -30,11 +30,10 @@ async def main(calls: int) -> int:
             for kind in ("plain", "rough", "hidden"):
                 race = await run(Path(name), share, calls=calls, rough=kind == "rough", hidden=kind == "hidden")
                 (hidden if kind == "hidden" else found).append(race)
-                error = (race.settled - race.billed) / race.billed if race.billed else 0.0
                 print(
                     f"{share:6.0%}  {kind:6}  {race.calls:5}  {race.answered:5}  {race.cut:3}  {race.refused:7}  {race.other:5}"
                     f"  {race.affordable:10}  {race.ratio:5.3f}  {race.hedged:6}"
-                    f"  {error:6.2%}  {race.overrun:7}  {race.looks:5}  {race.seconds:7.1f}",
+                    f"  {_error([race]):6.2%}  {race.overrun:7}  {race.looks:5}  {race.seconds:7.1f}",
                     flush=True,
                 )
                 for trouble in race.troubles[:5]:
@@ -45,7 +44,14 @@ async def main(calls: int) -> int:
     print(
         f"race: calls={sum(r.calls for r in everyone)} overrun_microusd={overrun} admitted_of_affordable={_ratio(found):.3f}"
     )
-    return int(overrun > 0 or any(race.troubles for race in everyone) or _ratio(found) < 0.9)
+    plain = [race for race in found if not race.rough]
+    return int(overrun > 0 or any(race.troubles for race in everyone) or _error(plain) > 0.02 or _ratio(found) < 0.9)
+
+
+def _error(races: list[Race]) -> float:
+    """How far what we charged is above what the providers billed."""
+    billed = sum(race.billed for race in races)
+    return sum(race.settled - race.billed for race in races) / billed if billed else 0.0
 
 
 def _ratio(races: list[Race]) -> float:

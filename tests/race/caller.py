@@ -34,9 +34,7 @@ async def _call(client: OblixClient, marker: str, plan: dict[str, Any]) -> dict[
     """One call, and what became of it."""
     told: dict[str, Any] = {"marker": marker, "outcome": "ok", "finish": None}
     drawn = random.Random(marker)
-    if plan[
-        "rough"
-    ]:  # so close together that all are under way at a time; of requests of one moment only one is hedged
+    if plan["rough"]:  # all are under way together, but of requests that come in one moment only one is hedged
         await asyncio.sleep(drawn.uniform(0.0, 2.0))
     call = asyncio.ensure_future(
         client.execute(

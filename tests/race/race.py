@@ -30,9 +30,7 @@ FAULTS = (
     Fault("reset", "mid_stream"),
     Fault("late_headers", "before_headers"),  # of these, and of those that the crowd delays, some are hedged
 )
-WARM = (
-    25  # answers of each model before the race, from which a caller knows what is slow; without them nothing is hedged
-)
+WARM = 25  # answers of each model before the race: from them a caller knows what is slow, and only then it hedges
 _CALLER = Path(__file__).with_name("caller.py")
 
 
@@ -230,16 +228,18 @@ def _hedged(db: apsw.Connection) -> int:
 
 
 def _overrun_in_entries(db: apsw.Connection, limit: int) -> int:
-    """Walk the books from their first entry: what was settled and reserved together, after each."""
+    """Walk the books from their first entry: how far settled and reserved together were above the limit, once there was one."""
     held: dict[str, int] = {}
-    settled, most = 0, 0
+    settled, most, is_limited = 0, 0, False
     for kind, name, amount in db.execute("SELECT kind, reservation, micro FROM entry ORDER BY seq"):
         if kind in ("reserve", "raise"):
             held[name] = held.get(name, 0) + amount
         elif kind in ("settle", "reap", "correct"):
             held.pop(name, None)
             settled += amount
-        most = max(most, settled - limit, settled + sum(held.values()) - limit if kind != "answer" else 0)
+        is_limited = is_limited or kind == "limit"
+        if is_limited and kind != "answer":  # an answer moves no money
+            most = max(most, settled + sum(held.values()) - limit)
     return most
 
 

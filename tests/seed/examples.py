@@ -59,8 +59,8 @@ ALL = (
     ),
     Example(
         "cost",
-        r"^(\w+:\S+)  \$",
-        who([LLAMA2, LLAMA2, "openai:gpt-4"], [LLAMA2] * 3, [GPT35] * 3),
+        r"^(\w+:\S+)  \$\S+  \w+  ←  What time",
+        who([LLAMA2], [LLAMA2], [GPT35]),
         r"^spent here: \$\d\.\d{6}, in all today: \$\d\.\d{6} of \$5\.00$",
     ),
 )

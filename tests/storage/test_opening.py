@@ -222,8 +222,8 @@ def test_what_is_no_matter_of_the_place_is_an_error(path: Path, monkeypatch: pyt
 MOUNTS = """\
 22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime - ext4 /dev/root rw
-30 27 0:40 / /home rw,relatime shared:1 - nfs4 server:/home rw,vers=4.2
-31 30 0:41 / /home/anna/my\\040disk rw - ext4 /dev/sdb1 rw
+30 27 0:40 / /srv rw,relatime shared:1 - nfs4 server:/home rw,vers=4.2
+31 30 0:41 / /srv/anna/my\\040disk rw - ext4 /dev/sdb1 rw
 32 27 0:42 / /mnt/share rw - cifs //server/share rw
 33 27 0:43 / /mnt/ssh rw - fuse.sshfs anna@server: rw
 34 27 0:44 / /mnt/local rw - fuse.ntfs-3g /dev/sdc1 rw
@@ -236,9 +236,9 @@ a line that is none
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
-        ("/home/anna/.local/share/oblix/oblix.db", "nfs4"),
-        ("/home/anna/my disk/oblix.db", "ext4"),
-        ("/homes/oblix.db", "ext4"),
+        ("/srv/anna/.local/share/oblix/oblix.db", "nfs4"),
+        ("/srv/anna/my disk/oblix.db", "ext4"),
+        ("/srvs/oblix.db", "ext4"),
         ("/mnt/share/oblix.db", "cifs"),
         ("/mnt/ssh", "fuse.sshfs"),
         ("/mnt/local/oblix.db", "fuse.ntfs-3g"),

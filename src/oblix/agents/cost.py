@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any, NamedTuple
 
 from oblix.agents.base import BaseAgent, Surroundings
@@ -12,6 +11,7 @@ from oblix.types.report import AgentReport
 
 CONSTRAINED = 70.0  # percent of a budget: from above here on it leans to home
 CRITICAL = 90.0  # percent: from above here on it votes for home
+MOST = 1e9  # USD; the same bound as in a settings file
 
 
 class CostAgent(BaseAgent):
@@ -92,6 +92,6 @@ class _Use(NamedTuple):
 
 
 def _amount(name: str, usd: float) -> float:
-    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < inf:
+    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd <= MOST:
         raise ConfigurationError(f"{name}={usd!r} is no amount of USD.", hint=f"Write {name}=5.0.")
     return float(usd)

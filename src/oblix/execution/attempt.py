@@ -71,6 +71,7 @@ class Try:
     _started: float = 0.0
     _heard_at: float | None = None  # the first sign of work
     _gap: float = 0.0
+    _dog: Watchdog | None = None
     _is_hurried: bool = False  # its idle limit is the caller's deadline in disguise
     _is_sent: bool = False
     _is_told: bool = False
@@ -96,7 +97,7 @@ class Try:
         journey = self.journey
         journey.sent_at = journey.sent_at or self._started
         limits = self._join()
-        dog = Watchdog(limits, journey.deadline, share_until=self.share_until)
+        dog = self._dog = Watchdog(limits, journey.deadline, share_until=self.share_until)
         stream: AsyncIterator[Chunk] | None = None
         turn: asyncio.Lock | None = None
         ended = False
@@ -309,7 +310,8 @@ class Try:
         certainty = self._certainty(error.certainty or meant.certainty)
         may_cost = meant.is_billable or self.pieces or error.certainty == "possibly_accepted"
         used, is_begun = Usage(error.tokens), self._heard_at is not None or certainty == "possibly_accepted"
-        cost = self.charge.cost(used, is_whole=not is_begun) if may_cost and certainty != "not_sent" else 0
+        charged, unread = may_cost and certainty != "not_sent", self._unread(now)
+        cost = self.charge.cost(used, is_whole=not is_begun, unread=unread) if charged else 0
         self._add("failed", now, error, cost, used, certainty=certainty, kind=error.kind.value, why=_told(error),
                   hint=error.hint, window=error.window)  # fmt: skip
 
@@ -322,8 +324,12 @@ class Try:
             return
         self.hands.health.left(self.model.spec, now, started=self._since)
         certainty = self._certainty("possibly_accepted")
-        cost = 0 if certainty == "not_sent" else self.charge.cost(Usage(), is_whole=False)
+        cost = 0 if certainty == "not_sent" else self.charge.cost(Usage(), is_whole=False, unread=self._unread(now))
         self._add("cancelled", now, None, cost, certainty=certainty, kind=FailureKind.CANCELLED.value, why=why)
+
+    def _unread(self, now: float) -> float:
+        """Seconds since we read last, or began to wait."""
+        return 0.0 if self._dog is None else self._dog.silence(now)
 
     @property
     def _since(self) -> float:

@@ -11,7 +11,7 @@ from oblix.execution.accounts import Accounts, Hold
 from oblix.execution.scale import Scale
 from oblix.types.attempt import Outcome
 from oblix.types.chunk import Usage
-from oblix.types.money import IN_FLIGHT, Claim, Spent, micro
+from oblix.types.money import IN_FLIGHT, QUICKEST, Claim, Spent, micro
 from oblix.types.request import Request
 from oblix.types.spec import ModelSpec, Price
 
@@ -129,11 +129,12 @@ class Charge:
         """Whether it was our bound that ended an answer, not the caller's."""
         return finish_reason == "length" and self._most is not None
 
-    def cost(self, used: Usage, *, is_whole: bool) -> int | None:
+    def cost(self, used: Usage, *, is_whole: bool, unread: float = 0.0) -> int | None:
         """Micro-USD that were certainly or possibly billed; where nothing was told, the tokens are estimated.
 
         Args:
             is_whole: It came to its own end. Else more may have been on its way than we have seen. (Hidden tokens may be in any answer.)
+            unread: Seconds since we read last: what came meanwhile was written, and is billed.
         """
         if self.price is None:
             return None
@@ -146,8 +147,10 @@ class Charge:
         if self._hold is None or (is_whole and not self.is_hiding):
             return seen
         # Beyond what we saw no more can have been billed than was reserved: that covers what is on its way, and all that may be hidden.
-        more = self._hold.micro_usd if self.is_hiding else micro(self.price.cost(input_tokens, self.tokens + IN_FLIGHT))
-        return max(seen, min(more, self._hold.micro_usd))
+        if self.is_hiding:
+            return max(seen, self._hold.micro_usd)
+        more = self.tokens + IN_FLIGHT + ceil(QUICKEST * unread)
+        return max(seen, min(micro(self.price.cost(input_tokens, more)), self._hold.micro_usd))
 
     def learn(self, used: Usage) -> None:
         """A whole answer came, all of which was text."""

@@ -86,6 +86,11 @@ def all_of(db: apsw.Connection, day: str) -> list[Account]:
     return [_uncounted(db, Account(*row), day) for row in found]
 
 
+def has_limit(db: apsw.Connection) -> bool:
+    """Whether any limit is stored. 2 µs: budgets are few."""
+    return bool(fetch(db, "SELECT 1 FROM budget WHERE micro IS NOT NULL LIMIT 1"))
+
+
 def of(db: apsw.Connection, pairs: Sequence[Pair], day: str) -> list[Account]:
     """The accounts of a day's windows that something counts to, made where they are missing."""
     budgets = fetch(db, _budgets(len(pairs)), tuple(chain.from_iterable(pairs)))

@@ -67,6 +67,10 @@ class Picture:
 
     def rooms(self, models: Mapping[str, tuple[Pair, ...]]) -> dict[str, Room | None]:
         """Model → what the tightest of the budgets that it counts to leaves for it."""
+        if not (self._own or self._limits or self._store.read(balances.has_limit)):
+            return dict.fromkeys(
+                models
+            )  # nobody set a limit, so no figure matters: most of a look is saved at each call
         self._store.read(self._refresh)
         rooms = self._rooms
         return {model: next((room for pair, room in rooms if pair in pairs), None) for model, pairs in models.items()}

@@ -47,9 +47,24 @@ class Provider:
 
 
 def _cloud(
-    name: str, endpoint: str, key_env: str, prices: str | None = None, *, default: str | None = None
+    name: str,
+    endpoint: str,
+    key_env: str,
+    prices: str | None = None,
+    *,
+    default: str | None = None,
+    without: frozenset[Capability] = frozenset(),
 ) -> Provider:
-    return Provider(name, "openai", "cloud", endpoint, key_env=(key_env,), prices=prices or name, default_model=default)
+    return Provider(
+        name,
+        "openai",
+        "cloud",
+        endpoint,
+        key_env=(key_env,),
+        prices=prices or name,
+        capabilities=_CHAT - without,
+        default_model=default,
+    )
 
 
 def _server(name: str, port: int, *more: Capability) -> Provider:
@@ -98,7 +113,13 @@ PROVIDERS: dict[str, Provider] = {
         ),
         _cloud("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
         _cloud("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", default="openai/gpt-oss-120b"),
-        _cloud("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", default="mistral-medium-latest"),
+        _cloud(
+            "mistral",
+            "https://api.mistral.ai/v1",
+            "MISTRAL_API_KEY",
+            default="mistral-medium-latest",
+            without=frozenset({"logprobs"}),
+        ),
         _cloud("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", default="deepseek-v4-flash"),
         _cloud("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
         _cloud("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),

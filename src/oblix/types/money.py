@@ -10,6 +10,9 @@ from oblix.types.spec import Place, Price
 
 # Tokens that may be on their way when a stream is stopped: 100 tokens a second for 0.3 s, a far round trip and a slow turn of our loop.
 IN_FLIGHT = 32
+# Tokens a second that the quickest services write (Groq and Cerebras tell 500 and more, 2026-11): what may lie unread for each second since
+# we read last, because our loop was late or our reader slow.
+QUICKEST = 500.0
 OnLimit = Literal["edge-only", "ask", "stop"]
 Period = Literal["total", "day", "month"]
 Scope = Literal["all", "model", "tag", "key"]
