@@ -27,7 +27,7 @@ CALLS = {"edge": "ollama:bench", "priced": "openai:bench"}
 KINDS = ("without", "kept", "in a session")
 PROMPT = "What is the capital of France?"
 # As a provider counts it, so that what we count while it is written is not above it, which would be topped up at each call.
-ANSWER = ("The capital of France ", "is Paris.", End("stop", Usage(14, 8)))
+ANSWER = ("The capital of France ", "is Paris.", End("stop", Usage(14, 10)))
 TURNS = 5  # of each conversation, which is stored in a session or brought by the caller
 ROUNDS, SLICE, WARM = (
     40,

@@ -158,6 +158,26 @@ def test_a_changed_entry_is_found(tmp_path: Path) -> None:
     assert "adds up to" in ran.stdout
 
 
+def test_a_file_that_was_damaged_is_told_of(tmp_path: Path) -> None:
+    """Its budgets may be gone with it."""
+    spent(tmp_path)
+    (tmp_path / "oblix" / "oblix.db").write_bytes(b"garbage " * 4096)
+    for _ in range(2):
+        ran = run(tmp_path, "budget", "check")
+        assert ran.returncode == 0
+        assert "put aside: oblix.db.corrupt-" in ran.stderr
+
+
+def test_a_report_waits_for_nobody_who_writes(tmp_path: Path) -> None:
+    spent(tmp_path)
+    db = apsw.Connection(str(tmp_path / "oblix" / "oblix.db"))
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        assert told(tmp_path, "spend")["total"]["calls"] == 2
+    finally:
+        db.close()
+
+
 def test_a_command_that_a_budget_ended_says_so(tmp_path: Path) -> None:
     told(tmp_path, "budget", "set", "0/day")
     key = "sk-" + "0123456789abcdef" * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -344,6 +345,25 @@ def test_limits_of_a_client_s_own_can_change(file: Path) -> None:
         assert (await ledger.reserve(claim(20, tags=("a",)))).micro_usd == 20
 
     run(main())
+
+
+def test_a_limit_that_another_process_sets_is_seen_at_once(file: Path) -> None:
+    async def main() -> None:
+        ledger, other = ledger_on(file), ledger_on(file)
+        (await ledger.reserve(claim(30))).settle(spent(30))
+        assert ledger.rooms(["openai:a"]) == {"openai:a": None}
+        await other.set_limit(limit(100))
+        room = ledger.rooms(["openai:a"])["openai:a"]
+        assert room is not None
+        assert room.left_usd == 70e-6
+        await other.reset_limit("all", "day")
+        assert ledger.rooms(["openai:a"]) == {"openai:a": None}
+
+    run(main())
+
+
+def test_the_day_is_told_where_the_user_lives(file: Path) -> None:
+    assert ledger_on(file, zone=UTC).today() == "2026-11-23"
 
 
 def test_rooms_tell_the_tightest_budget_of_each_model(file: Path) -> None:

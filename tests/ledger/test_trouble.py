@@ -362,7 +362,7 @@ def test_books_that_somebody_broke_are_told_and_stop_nobody_without_limits(file:
         ledger = ledger_on(file)
         hold = await ledger.reserve(claim(50))
         other = apsw.Connection(str(file))
-        other.execute("DROP TABLE entry; DROP TABLE reservation").fetchall()
+        other.execute("DROP TABLE entry; DROP TABLE reservation; DROP TABLE budget").fetchall()
         assert ledger.rooms(["openai:a"]) == {"openai:a": None}
         await asyncio.sleep(2 * BEAT)  # looking after others
         assert not ledger._has_changed()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
@@ -89,10 +90,10 @@ def reset(period: Period | None, model: str | None, tag: str | None, key: str | 
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(as_json: bool) -> int:
     """Check the books: that no entry was changed, and that each balance equals its entries. Ends with 1 where one does not."""
-    verdict, wrong = asyncio.run(_with_hall(_checked))
+    verdict, wrong, aside = asyncio.run(_with_hall(_checked))
     is_right = verdict.broken_at is None and not wrong
     if as_json:
-        click.echo(json.dumps({"ok": is_right, **verdict._asdict(), "unbalanced": wrong}))
+        click.echo(json.dumps({"ok": is_right, **verdict._asdict(), "unbalanced": wrong, "put_aside": aside}))
     elif is_right:
         click.echo(
             f"The books are right: {verdict.entries:,} entries, none was changed, and every balance equals its entries."
@@ -102,13 +103,24 @@ def check(as_json: bool) -> int:
             click.echo(line)
         for line in wrong:
             click.echo(line)
+    if aside and not as_json:
+        note(
+            f"A damaged data file was put aside: {', '.join(aside)}. What could be read of it is here; see `oblix budget show`."
+        )
     return 0 if is_right else 1
 
 
-async def _checked(hall: Hall) -> tuple[chain.Verdict, list[str]]:
-    if not hall.store.exists():
-        return chain.Verdict(0, None, ""), []
-    return await hall.store.read_aside(chain.verify), await hall.store.read_aside(balances.unbalanced)
+async def _checked(hall: Hall) -> tuple[chain.Verdict, list[str], list[str]]:
+    """What was found; and the damaged files that were put aside, now or earlier."""
+    store = hall.store
+    if not store.exists():
+        return chain.Verdict(0, None, ""), [], []
+    verdict, wrong = await store.read_aside(chain.verify), await store.read_aside(balances.unbalanced)
+    file = Path(store.path)
+    aside = sorted(
+        each.name for each in file.parent.glob(f"{file.name}.corrupt-*") if not each.name.endswith(("-wal", "-shm"))
+    )
+    return verdict, wrong, aside
 
 
 async def _with_hall(work: Callable[[Hall], Awaitable[T]]) -> T:
