@@ -26,7 +26,8 @@ __all__ = ["Store", "StoreBusy", "Work"]
 
 T = TypeVar("T")
 Durability = Literal["normal", "full"]
-SLOW = 0.020  # seconds that a write may hold up its caller's loop; a disk that took longer is left to the thread …
+SLOW = 0.020  # seconds that a write may hold up its caller's loop; a disk that took longer …
+SLOW_IN_A_ROW = 2  # … so many times in a row (once, it was somebody else's turn on the processor) is left to the thread …
 SLOW_FOR = 5.0  # … for so many seconds
 LOOK_EVERY = 1.0  # seconds after which a writer looks whether its file was moved away by somebody who found it damaged
 REFUSED_FOR = 5.0  # seconds after which a file that could not be opened is tried again
@@ -61,6 +62,7 @@ class Store:
         self._is_suspect = False  # moved away, or damaged: to be opened again
         self._is_damaged = False
         self._slow_until = self._look_at = 0.0
+        self._slow = 0  # writes in a row
         self._fold_at = FOLD_AT
         self._reset()
         _STORES.add(self)
@@ -308,8 +310,9 @@ class Store:
 
     def _notice_time(self, begun: float) -> None:
         now = time.monotonic()
-        if now - begun > SLOW:
-            self._slow_until = now + SLOW_FOR
+        self._slow = self._slow + 1 if now - begun > SLOW else 0
+        if self._slow >= SLOW_IN_A_ROW:
+            self._slow, self._slow_until = 0, now + SLOW_FOR
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY
             self._beside(self._look)
