@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, TypeVar, TypeVarTuple
@@ -15,7 +16,7 @@ THREAD_SECONDS = 0.003  # what a hop to a thread and back takes at most on a bus
 
 
 class SimLoop(VirtualClockLoop):
-    """A virtual clock without a thread: what `asyncio.to_thread` is given runs on the loop, a little later.
+    """A virtual clock on which threads take time: what `asyncio.to_thread` is given runs a little later, and all else stands meanwhile.
 
     A real thread would be slow to start (100 µs), and the order in which several of them end is not the seed's.
     """
@@ -28,11 +29,16 @@ class SimLoop(VirtualClockLoop):
 
 
 def _work(future: asyncio.Future[Any], func: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """In a thread, as what runs there may block and knows no loop; awaited at once, because only one thing happens at a time."""
     if future.cancelled():
         return
-    try:
-        found = func(*args)
-    except Exception as error:  # noqa: BLE001  handed on, as an executor does
-        future.set_exception(error)
-    else:
-        future.set_result(found)
+
+    def run() -> None:
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001  handed on, as an executor does
+            future.set_exception(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from unittest.mock import patch
 
 from oblix import OblixClient
+from oblix.client import client as client_module
 from oblix.errors import PrivacyViolation
 from oblix.execution.health import HealthBook
 from oblix.execution.latency import Timing
-from oblix.storage import decisions
 from oblix.types.ids import record_id
 from oblix.types.spec import ModelSpec
 
@@ -58,7 +58,7 @@ def simulate(seed: int, *, change: Callable[[World], World] = lambda world: worl
     world = change(draw(seed))
     trace = Trace()
     with asyncio.Runner(loop_factory=SimLoop) as runner, _quiet():
-        storm = _Storm(world, trace)
+        storm = _Storm(world, trace, runner.get_loop())
         runner.run(storm.run())
     stuck = tuple(broken for broken in trace.broken if broken.invariant.startswith("L"))
     unsafe = tuple(broken for broken in trace.broken if broken not in stuck)
@@ -70,12 +70,12 @@ def simulate(seed: int, *, change: Callable[[World], World] = lambda world: worl
 class _Storm:
     """One world while it runs."""
 
-    def __init__(self, world: World, trace: Trace) -> None:
+    def __init__(self, world: World, trace: Trace, loop: asyncio.AbstractEventLoop) -> None:
         self.world = world
         self.trace = trace
         self.network = Network(world.network)
         self.engines = engines(world, trace)
-        self.disk = Disk(world.disk, trace)
+        self.disk = Disk(world.disk, trace, loop)
         self.judge = Judge(world, self.disk, trace)
         self._early: asyncio.Task[None] | None = None
 
@@ -186,8 +186,8 @@ class _Storm:
 
 @contextmanager
 def _data_file(disk: Disk) -> Iterator[None]:
-    """The one seam below the decision log: what opens its file opens the simulated disk."""
-    with patch.object(decisions, "open_file", disk.open):
+    """The one seam below the client: its store is the simulated disk."""
+    with patch.object(client_module, "Store", lambda path: disk):
         yield
 
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import apsw
 
 from oblix.agents.base import BaseAgent
 from oblix.errors import AttemptFailed, ConfigurationError, FailureKind
-from oblix.storage.jobs import PATIENCE
+from oblix.storage.jobs import PATIENCE, Job, Work
+from oblix.storage.sqlite import IN_MEMORY
+from oblix.storage.store import Store
 from oblix.types.report import AgentReport
 
 from .plan import AgentPlan, Manner, Spell, World
 from .trace import Trace
 
 K = FailureKind
+T = TypeVar("T")
 SLOWER = 8.0  # times, while the network is slow
 RESTART = 3.0  # seconds that an engine takes to come back after a crash
 
@@ -124,112 +127,146 @@ def _wake(word: asyncio.Future[None]) -> None:
         word.set_result(None)
 
 
-class Disk:
-    """The data file behind the real decision log, as an apsw connection that has its spells.
+class Disk(Store):
+    """The data file: a real database in memory behind the real `Store`, on a disk that has its spells, at simulated times.
 
     Attributes:
         decided: Ids of requests whose decision was written, with the record of it.
         refused: Ids whose decision could not be.
-        outcomes: Id → how often an outcome was written.
+        outcomes: Id → the outcomes that were written.
         is_off: The file could not be opened, so that nothing is kept.
     """
 
-    def __init__(self, spells: Sequence[Spell], trace: Trace) -> None:
+    def __init__(self, spells: Sequence[Spell], trace: Trace, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(IN_MEMORY)
         self.decided: dict[str, bytes] = {}
         self.refused: set[str] = set()
         self.outcomes: dict[str, list[bytes]] = {}
-        self._ended: list[bytes] = []
         self.is_off = False
         self._busy_since: dict[str, float] = {}
         self._spells = spells
         self._trace = trace
-        self._slow_until: float | None = None
+        self._loop = loop
+        self._locked_until: float | None = None
+        self._seen = {"decision": 0, "outcome": 0}  # the last row of each table
+        self._jobs: deque[Job] = deque()
+        self._writer: asyncio.Task[None] | None = None
 
-    def open(self, path: object) -> Self:
-        """In place of `oblix.storage.sqlite.open_file`."""
-        spell = spell_at(self._spells, _now())
-        if spell is not None and spell.what[0] in ("full", "broken"):
+    def open(self) -> None:
+        """As the `Store`, if the disk lets it; also from a thread."""
+        if not self.is_open and self._spell() in ("full", "broken"):
             self.is_off = True
-            self._trace.note("disk cannot be opened")
             raise ConfigurationError("The data file cannot be used.")
-        return self
+        super().open()
 
-    def set_busy_timeout(self, milliseconds: int) -> None:
-        """As in apsw; another process's lock is a spell."""
-
-    def execute(self, statement: str, row: tuple[Any, ...]) -> Self:
-        """As in apsw, for one row; the only question that a client asks is how its latest requests ended."""
-        if statement.startswith("SELECT record FROM outcome"):
-            self._meet()
-            return self
-        self.executemany(statement, [row])
-        return self
-
-    def fetchall(self) -> list[tuple[bytes]]:
-        """As in apsw: the outcomes, the newest first."""
-        return [(record,) for record in reversed(self._ended)]
-
-    def executemany(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """As in apsw, within a transaction: all or none."""
-        names = [row[0] for row in rows]
-        try:
-            self._meet()
-        except apsw.BusyError:
-            for name in names:
-                self._busy_since.setdefault(name, _now())
-            raise
-        except apsw.Error:
-            self.refused.update(names)
-            self._trace.note(f"disk refuses {names}")
-            raise
-        for row in rows:
-            self._keep(statement, row)
+    def read(self, work: Work[T]) -> T:
+        """As the `Store`, if the disk lets it."""
+        if self._spell() == "broken":
+            raise apsw.IOError("disk I/O error")
+        return super().read(work)
 
     def excuses(self, name: str) -> bool:
         """Whether there is a reason that something of this request is not here: refused, or locked for longer than the log waits."""
-        waited = _now() - self._busy_since.get(name, math.inf)
+        waited = self._loop.time() - self._busy_since.get(name, math.inf)
         return self.is_off or name in self.refused or waited >= PATIENCE - 0.01
+
+    def _try_here(self, work: Work[T]) -> tuple[bool, T | None]:
+        if self._jobs or self._writer is not None:
+            return False, None
+        try:
+            return True, self._transact(work)
+        except apsw.BusyError:
+            return False, None
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        self._seen = dict.fromkeys(self._seen, 0)  # what was in memory is gone
+
+    def _put(self, job: Job, loop: asyncio.AbstractEventLoop | None) -> None:
+        """To the writer: a task, because a thread would not wait for simulated times."""
+        self._jobs.append(job)
+        if self._writer is None:
+            self._writer = self._loop.create_task(self._write())
+
+    async def _write(self) -> None:
+        while self._jobs:
+            job = self._jobs.popleft()
+            until = self._loop.time() + PATIENCE
+            while True:
+                try:
+                    job.result = self._transact(job.work)
+                except apsw.BusyError as error:
+                    if self._loop.time() < until:
+                        await asyncio.sleep(0.005)
+                        continue
+                    job.error = error
+                except Exception as error:  # noqa: BLE001  handed to whoever waits
+                    job.error = error
+                break
+            job.settle()
+        self._writer = None
+
+    def _transact(self, work: Work[T]) -> T:
+        """The work in a transaction that the disk may refuse at its end, when it is known what it is about."""
+        self.open()
+        assert self._opened is not None
+        db = self._opened.db
+        db.execute("BEGIN IMMEDIATE")
+        rows: list[tuple[str, int, str, bytes]] = []
+        try:
+            result = work(db)
+            rows = self._news(db)
+            self._meet()
+        except BaseException as error:
+            db.execute("ROLLBACK")
+            names = [name for _, _, name, _ in rows]
+            if isinstance(error, apsw.BusyError):
+                for name in names:
+                    self._busy_since.setdefault(name, self._loop.time())
+            elif isinstance(error, apsw.Error):
+                self.refused.update(names)
+                self._trace.note(f"disk refuses {names}")
+            raise
+        db.execute("COMMIT")
+        self._keep(rows)
+        return result
+
+    def _news(self, db: apsw.Connection) -> list[tuple[str, int, str, bytes]]:
+        """Decisions and outcomes since the last transaction: table, row, id, record."""
+        found = []
+        for table, column in (("decision", "id"), ("outcome", "decision_id")):
+            ask = f"SELECT rowid, {column}, record FROM {table} WHERE rowid > ? ORDER BY rowid"
+            found += [(table, row, name, record) for row, name, record in db.execute(ask, (self._seen[table],))]
+        return found
+
+    def _keep(self, rows: Sequence[tuple[str, int, str, bytes]]) -> None:
+        for table, row, name, record in rows:
+            self._seen[table] = row
+            self._trace.note(f"disk keeps {table} {name}")
+            if table == "decision":
+                self.decided[name] = record
+            else:
+                self.outcomes.setdefault(name, []).append(record)
+
+    def _spell(self) -> str:
+        spell = spell_at(self._spells, self._loop.time())
+        return "" if spell is None else spell.what[0]
 
     def _meet(self) -> None:
         """A slow disk and another process's lock look the same: busy for a while. A lock may outlast the log's patience."""
-        now = _now()
-        spell = spell_at(self._spells, now)
-        what = spell.what[0] if spell else ""
+        now, what = self._loop.time(), self._spell()
         if what == "full":
             raise apsw.FullError("database or disk is full")
         if what == "broken":
             raise apsw.IOError("disk I/O error")
         if what not in ("slow", "locked"):
-            self._slow_until = None
+            self._locked_until = None
             return
-        if self._slow_until is None:
-            self._slow_until = now + (0.04 if what == "slow" else 3.0)
-        if now < self._slow_until:
+        if self._locked_until is None:
+            self._locked_until = now + (0.04 if what == "slow" else 3.0)
+        if now < self._locked_until:
             raise apsw.BusyError("database is locked")
-        self._slow_until = None
-
-    def _keep(self, statement: str, row: tuple[Any, ...]) -> None:
-        if "policy " in statement:
-            self._trace.note(f"disk keeps policy {row[0]}")
-        elif "part " in statement:
-            self._trace.note(f"disk keeps part {row[0]}")
-        elif "decision " in statement:
-            self.decided[row[0]] = row[2]
-            self._trace.note(f"disk keeps decision {row[0]}")
-        else:
-            self.outcomes.setdefault(row[0], []).append(row[2])
-            self._ended.append(row[2])
-            self._trace.note(f"disk keeps outcome {row[0]}")
-
-    def close(self) -> None:
-        """As in apsw."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+        self._locked_until = None
 
 
 class SimAgent(BaseAgent):

@@ -137,10 +137,11 @@ def test_a_decision_that_is_written_too_late_is_caught(monkeypatch: pytest.Monke
     decided = Recorder.decided
     late: set[asyncio.Task[bool]] = set()
 
-    async def later(recorder: Recorder, *what: Any) -> None:
-        task = asyncio.get_running_loop().create_task(decided(recorder, *what))
+    async def later(recorder: Recorder, *what: Any, **more: Any) -> bool:
+        task = asyncio.get_running_loop().create_task(decided(recorder, *what, **more))
         late.add(task)
         task.add_done_callback(late.discard)
+        return True
 
     monkeypatch.setattr(Recorder, "decided", later)
     _caught("I9 record")
