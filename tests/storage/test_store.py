@@ -277,6 +277,26 @@ def test_a_disk_that_was_slow_is_left_to_the_thread_for_a_while(data: Store, mon
     assert [each == here for each in threads] == [True, True, False, True]
 
 
+def test_what_went_to_a_file_that_was_put_aside_meanwhile_is_written_again(path: Path) -> None:
+    """Another process found the file damaged while this write waited for its turn."""
+    data = Store(path, durability="full")
+
+    async def main() -> None:
+        await data.write(put("before"))
+
+        def slow(db: apsw.Connection) -> None:
+            if path.exists() and not aside.exists():
+                path.rename(aside)
+            put("a")(db)
+
+        aside = path.with_name("aside.db")
+        await data.write(slow)
+
+    asyncio.run(main())
+    assert data.read(names) == ["a"]
+    data.close()
+
+
 def test_with_full_durability_the_loop_never_waits_for_the_disk(path: Path) -> None:
     data = Store(path, durability="full")
     threads: list[str] = []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from oblix.decision.privacy.texts import without_quotations
 from oblix.decision.tokens import estimate, estimate_request
@@ -32,6 +32,7 @@ NOTICEABLE = 0.05  # seconds; asking a server whether a model is loaded is no lo
 ROOM_WAIT = 30.0  # seconds that the last candidate waits until others give back what they have reserved
 NEWSWORTHY = 1.0  # seconds of waiting for a load, after which it is said
 _log = logging.getLogger("oblix.execution")
+T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
@@ -114,7 +115,7 @@ class Try:
                 chunk = self._take(await dog.watch(anext(stream, None)), dog, clock())
                 ended = type(chunk) is End
                 yield chunk
-                if not (ended or await self.charge.pays_on()):
+                if not (ended or self.charge.is_covered or await self._in_time(self.charge.pays_on())):
                     last, stream = stream, None
                     await _let_go(last, dog)
                     ended = True
@@ -184,8 +185,12 @@ class Try:
         journey = self.journey
         if journey.ask is None:
             return False
+        return await self._in_time(journey.ask(refused))
+
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` gives; it may take until the deadline of the whole call."""
         try:
-            return await within(journey.ask(refused), journey.deadline)
+            return await within(work, self.journey.deadline)
         except TimeoutError:
             raise AttemptFailed(FailureKind.TIMEOUT_TOTAL, "the deadline of the whole call has passed") from None
 
@@ -199,7 +204,7 @@ class Try:
             key=hands.key_of(self.model),
             is_approved=journey.is_approved,
         )
-        return await self.charge.reserve(hands.accounts, claim, until=until)
+        return await self._in_time(self.charge.reserve(hands.accounts, claim, until=until))
 
     def abandon(self) -> None:
         """It is stopped; if it had not even begun, nobody else gives its probe back."""
@@ -212,11 +217,7 @@ class Try:
         turn = hands.turn(self.model, request, now())
         if turn is None:
             return None
-        try:
-            await within(turn.acquire(), self.journey.deadline)
-        except TimeoutError:
-            kind, why = FailureKind.TIMEOUT_TOTAL, "the deadline of the whole call has passed"
-            raise AttemptFailed(kind, why) from None
+        await self._in_time(turn.acquire())
         if hands.health.of(self.model.spec, now(), hands.fingerprint(request, now())).quarantined:
             turn.release()
             raise AttemptFailed(FailureKind.POLICY, f"{self.model.spec.id}: this very request crashed its engine twice")

@@ -112,12 +112,15 @@ class Charge:
             self.pieces += 1
             self._share += share(text)
 
+    @property
+    def is_covered(self) -> bool:
+        """Whether what was reserved pays the answer for a while yet."""
+        hold = self._hold
+        return hold is None or self.tokens <= hold.pays_tokens or self._is_paid_up(hold)
+
     async def pays_on(self) -> bool:
         """Whether the answer may go on; reserves for its next tokens where it has to."""
-        hold = self._hold
-        if hold is None or (tokens := self.tokens) <= hold.pays_tokens or self._is_paid_up(hold):
-            return True
-        return await hold.top_up(tokens)
+        return self.is_covered or self._hold is None or await self._hold.top_up(self.tokens)
 
     def _is_paid_up(self, hold: Hold) -> bool:
         """All that the budgets could pay is reserved, and the provider stops there by itself; unless it writes on."""

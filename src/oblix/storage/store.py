@@ -27,7 +27,9 @@ __all__ = ["Store", "StoreBusy", "Work"]
 T = TypeVar("T")
 Durability = Literal["normal", "full"]
 SLOW = 0.020  # seconds that a write may hold up its caller's loop; a disk that took longer …
-SLOW_IN_A_ROW = 2  # … so many times in a row (once, it was somebody else's turn on the processor) is left to the thread …
+SLOW_IN_A_ROW = (
+    2  # … so many times in a row (once, it was somebody else's turn on the processor) is left to the thread …
+)
 SLOW_FOR = 5.0  # … for so many seconds
 LOOK_EVERY = 1.0  # seconds after which a writer looks whether its file was moved away by somebody who found it damaged
 REFUSED_FOR = 5.0  # seconds after which a file that could not be opened is tried again
