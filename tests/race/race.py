@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -261,12 +262,10 @@ def _oracle(limit: int, told: list[dict[str, Any]], whole: dict[str, int], charg
     The final cost of a call that was answered, failed or was cancelled is what it was charged; of one that was refused or cut, what it
     would have come to. Calls that were given up count for neither side.
     """
-    ended = {each["marker"]: each for each in told}
     spent = admitted = 0
-    for marker, cost in whole.items():
-        each = ended.get(marker)
-        if each is None:
-            continue
+    for each in sorted(told, key=itemgetter("came")):
+        marker = each["marker"]
+        cost = whole[marker]
         is_whole = each["outcome"] == "ok" and each["finish"] != "budget"
         final = charged.get(marker, 0) if is_whole or each["outcome"] == "cancelled" else cost
         if spent + final <= limit:
