@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date, datetime
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_an_answer_is_in_the_report_as_soon_as_it_is_there(tmp_path: Path) -> No
             assert (found.usd, found.total.answers) == (reply.metrics["cost_usd"], 1)
             assert (await client.status())["budget"]["today"]["spent_usd"] == found.usd
 
-    run(main())
+    asyncio.run(main())  # a status looks at the machine within real time
 
 
 def test_the_blocking_twin_reads_the_same_books(tmp_path: Path) -> None:
