@@ -13,6 +13,7 @@ from oblix.ledger.estimate import (
     HIDDEN,
     KEPT,
     MOST,
+    ROUNDED,
     START_LIKELY,
     START_TYPICAL,
     History,
@@ -27,7 +28,7 @@ from .booking import PRICE, claim
 
 
 def test_a_new_model_has_a_start_value() -> None:
-    assert History().wanted(claim(0, most_tokens=None, grows=True)) == Wanted(START_LIKELY + IN_FLIGHT, START_TYPICAL)
+    assert History().wanted(claim(0, most_tokens=None, grows=True)) == Wanted(START_LIKELY + IN_FLIGHT + ROUNDED, START_TYPICAL)
     assert History().wanted(claim(20, grows=True)) == Wanted(20, 20)
     assert History().wanted(claim(4000)) == Wanted(4000, START_TYPICAL)
     assert History().wanted(claim(0, most_tokens=None)) == Wanted(HIDDEN, START_TYPICAL)
@@ -41,13 +42,13 @@ def test_few_answers_lean_to_the_start_value() -> None:
         seen.append(history.wanted(claim(0, most_tokens=None, grows=True)).likely)
     assert seen == sorted(seen, reverse=True)
     assert seen[0] < START_LIKELY + IN_FLIGHT
-    assert seen[-2:] == [10 + IN_FLIGHT] * 2
+    assert seen[-2:] == [10 + IN_FLIGHT + ROUNDED] * 2
 
 
 def test_long_answers_are_believed_at_once() -> None:
     history = History()
     history.note("openai:a", 5000)
-    assert history.wanted(claim(0, most_tokens=None, grows=True)).likely == 5000 + IN_FLIGHT
+    assert history.wanted(claim(0, most_tokens=None, grows=True)).likely == 5000 + IN_FLIGHT + ROUNDED
 
 
 def test_nine_of_ten_answers_need_no_more() -> None:
@@ -56,7 +57,7 @@ def test_nine_of_ten_answers_need_no_more() -> None:
     for each in answers[:1000]:
         history.note("openai:a", each)
     wanted = history.wanted(claim(0, most_tokens=None, grows=True))
-    assert 0.86 < sum(each <= wanted.likely - IN_FLIGHT for each in answers[1000:]) / 2000 < 0.94
+    assert 0.86 < sum(each <= wanted.likely - IN_FLIGHT - ROUNDED for each in answers[1000:]) / 2000 < 0.94
     assert 0.42 < sum(each <= wanted.least for each in answers[1000:]) / 2000 < 0.58
 
 
@@ -66,7 +67,7 @@ def test_old_answers_are_forgotten() -> None:
         history.note("openai:a", 9000)
     for _ in range(KEPT):
         history.note("openai:a", 10)
-    assert history.wanted(claim(0, most_tokens=None, grows=True)) == Wanted(10 + IN_FLIGHT, 10)
+    assert history.wanted(claim(0, most_tokens=None, grows=True)) == Wanted(10 + IN_FLIGHT + ROUNDED, 10)
     assert len(history._answers["openai:a"][0]) == len(history._answers["openai:a"][1]) == KEPT
 
 

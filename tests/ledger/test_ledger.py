@@ -175,7 +175,7 @@ def test_a_bound_is_never_reserved_beyond(file: Path) -> None:
     async def main() -> None:
         ledger = ledger_on(file)
         hold = await ledger.reserve(claim(2000, grows=True))
-        assert hold.micro_usd == 778 + 32
+        assert hold.micro_usd == 778 + 32 + 2
         assert await hold.top_up(790)
         assert await hold.top_up(1500)
         assert (hold.micro_usd, hold.pays_tokens) == (2000, float("inf"))
@@ -415,7 +415,7 @@ def test_the_next_process_learns_from_the_books(file: Path) -> None:
         await asyncio.to_thread(store_of(ledger).close)
         again = ledger_on(file)
         hold = await again.reserve(claim(0, most_tokens=None, grows=True))
-        assert hold.micro_usd == 100 + 32
+        assert hold.micro_usd == 100 + 32 + 2
         assert PRICE.output_per_mtok == 1.0
 
     run(main())

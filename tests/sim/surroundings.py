@@ -170,7 +170,7 @@ class Disk(Store):
         waited = self._loop.time() - self._busy_since.get(name, math.inf)
         return self.is_off or name in self.refused or waited >= PATIENCE - 0.01
 
-    def _try_here(self, work: Work[T]) -> tuple[bool, T | None]:
+    def _do_here(self, work: Work[T]) -> tuple[bool, T | None]:
         if self._jobs or self._writer is not None:
             return False, None
         try:

@@ -23,6 +23,7 @@ FEW = 8  # below so many answers the start value still has its say
 START_LIKELY = round(338 * log(10))
 # Of a new model nothing typical is known: the last money of a budget is worth a try where it pays a sentence or two.
 START_TYPICAL = 32
+ROUNDED = 2  # tokens that our own count of a short answer may be above its provider's, which no top-up is worth
 BLOCK = 64  # tokens that a top-up adds at least: one write (some 30 µs) for each half second of a fast model
 # Where tokens are hidden and nothing bounds them. "We recommend reserving at least 25,000 tokens": OpenAI's guide to reasoning models.
 HIDDEN = 25_000
@@ -63,7 +64,7 @@ class History:
         if not claim.grows:
             all_of_it = HIDDEN if bound is None else bound
             return Wanted(all_of_it, min(typical, all_of_it))
-        likely += IN_FLIGHT
+        likely += IN_FLIGHT + ROUNDED
         return Wanted(likely, typical) if bound is None else Wanted(min(likely, bound), min(typical, bound))
 
     def _quantiles(self, model_id: str) -> tuple[int, int]:

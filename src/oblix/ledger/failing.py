@@ -66,9 +66,9 @@ class Owed:
         return len(self._kept)
 
     def settle(self, *calls: Settled) -> None:
-        """Have them charged. Never raises."""
+        """Have them charged, beside the path: until then they hold what they reserved. Never raises."""
         dated = [(*each, self._calendar.day(each[2])) for each in calls]
-        self._store.post(partial(_settle, calls=dated), partial(self._keep, calls))
+        self._store.soon(partial(_settle, calls=dated), partial(self._keep, calls))
 
     def repay(self) -> None:
         """Try again to write down what could not be, the oldest first."""

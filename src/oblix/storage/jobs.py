@@ -28,7 +28,7 @@ _log = logging.getLogger("oblix.storage")
 class Job:
     """A work in the queue, and who waits for it."""
 
-    __slots__ = ("_failed", "_future", "error", "result", "work")
+    __slots__ = ("_future", "error", "failed", "result", "work")
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Job:
         self.result: Any = None
         self.error: Exception | None = None
         self._future = future
-        self._failed = failed
+        self.failed = failed
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -51,7 +51,7 @@ class Job:
         """Tell what came of it, in the loop of who waits."""
         if self._future is None:
             if self.error is not None:
-                tell(self.error, self._failed)
+                tell(self.error, self.failed)
         elif not self._future.done():  # who waited may have left
             if self.error is None:
                 self._future.set_result(self.result)

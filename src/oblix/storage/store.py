@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from oblix.errors import ConfigurationError
 from oblix.storage.jobs import Failed, Job, Queue, StoreBusy, Work, hand_over, run_together, tell, transact
 from oblix.storage.opening import Opened, identity, is_damage, open_reader, open_safely
+from oblix.storage.soon import Soon, behind, running_loop
 from oblix.storage.sqlite import IN_MEMORY, connect, data_file, fold
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Store:
     def _reset(self) -> None:
         self._turn = threading.Lock()  # who holds it may use the writing connection
         self._queue = Queue()
+        self._soon = Soon(self.flush)
         self._pool: ThreadPoolExecutor | None = None
 
     # --- what is told ---
@@ -152,6 +154,7 @@ class Store:
 
     def close(self) -> None:
         """Do what is left, and close the file. It may be used again, and is opened for that. Blocks."""
+        self.flush()
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown()  # its last work empties the queue
@@ -186,6 +189,7 @@ class Store:
             apsw.Error: It cannot be read.
         """
         self._be_open()
+        self.flush()
         if self.is_in_memory:  # each connection would have a database of its own
             with self._turn:
                 return work(self._open().db)
@@ -199,6 +203,7 @@ class Store:
     def reader(self) -> Iterator[apsw.Connection]:
         """A connection that only reads, for what goes through many rows one at a time."""
         self._be_open()
+        self.flush()
         db = self._picture() if self.is_in_memory else self._reader()
         try:
             yield db
@@ -260,7 +265,7 @@ class Store:
             return result  # type: ignore[return-value]  # of a work that is done
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._put(Job(work, future), loop)
+        self._hand(Job(work, future))
         return await future
 
     def write_now(self, work: Work[T]) -> T:
@@ -269,25 +274,48 @@ class Store:
         if done:
             return result  # type: ignore[return-value]  # of a work that is done
         future: Future[T] = Future()
-        self._put(Job(work, future), None)
+        self._hand(Job(work, future))
         return future.result()
 
     def post(self, work: Work[Any], failed: Failed | None = None) -> None:
         """Have `work` done, and wait for nothing; `failed` (from any thread) gets what went wrong, else it is logged."""
         try:
-            done, _ = self._try_here(work)
-            if done:
-                return
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:  # none runs in this thread
-                loop = None
-            self._put(Job(work, failed=failed), loop)
+            if not self._try_here(work)[0]:
+                self._hand(Job(work, failed=failed))
         except Exception as error:  # noqa: BLE001  told to whoever listens
             tell(error, failed)
 
+    def soon(self, work: Work[Any], failed: Failed | None = None) -> None:
+        """As `post`, but off the path: in the loop's next turn, or before that in the transaction of whatever is written next.
+
+        Who reads through this store finds it. Outside of a loop it is done at once.
+        """
+        loop = running_loop()
+        if loop is None:
+            self.post(work, failed)
+        else:
+            self._soon.put(Job(work, failed=failed), loop)
+
+    def flush(self) -> None:
+        """Write down what is to be done soon, or put it in the queue where something stands in the way."""
+        if self._soon and not self._try_here(_nothing)[0]:
+            self._hand()
+
     def _try_here(self, work: Work[T]) -> tuple[bool, T | None]:
-        """Do it on this thread, if nothing stands in the way."""
+        """Do it on this thread, behind what is to be done soon, if nothing stands in the way."""
+        if not self._soon:
+            return self._do_here(work)
+        before, is_done, result = self._soon.take(), False, None
+        try:
+            is_done, result = self._do_here(behind(before, work))
+        except Exception:  # noqa: BLE001  all is undone; in the queue each is done by itself, and it shows whose error it is
+            return False, None
+        finally:
+            if not is_done:
+                self._soon.put_back(before)
+        return is_done, result
+
+    def _do_here(self, work: Work[T]) -> tuple[bool, T | None]:
         import apsw
 
         begun = time.monotonic()
@@ -318,6 +346,17 @@ class Store:
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY
             self._beside(self._look)
+
+    def _hand(self, *jobs: Job) -> None:
+        """To the thread, behind what is to be done soon."""
+        loop = running_loop()
+        for job in self._soon.take():
+            try:
+                self._put(job, loop)
+            except StoreBusy as error:
+                tell(error, job.failed)
+        for job in jobs:
+            self._put(job, loop)
 
     def _put(self, job: Job, loop: asyncio.AbstractEventLoop | None) -> None:
         if not self._queue.put(job):
@@ -393,6 +432,10 @@ class Store:
             _LEFT_ALONE.append(self._opened.db)
         self._opened, self._readers = None, {}
         self._reset()
+
+
+def _nothing(db: apsw.Connection) -> None:
+    """What is written along with it is all."""
 
 
 _STORES: weakref.WeakSet[Store] = weakref.WeakSet()
