@@ -89,7 +89,8 @@ class _Caller:
             start = time.perf_counter()
             reply = await self.client.execute(PROMPT, model_id=self._model_id, **wishes)
             took.append(time.perf_counter() - start)
-            await asyncio.sleep(0)  # what is written beside the path has its turn, as whenever a caller or a model waits
+            # What is written beside the path has its turn, as whenever a caller or a model waits.
+            await asyncio.sleep(0)
             self._said += (Message("user", PROMPT), Message("assistant", reply.response))
         return median(took)
 

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import apsw
 import pytest
@@ -95,6 +96,60 @@ def test_a_child_process_opens_the_file_for_itself(path: Path) -> None:
     )
     assert (ran.stderr, ran.returncode) == ("", 0)
     assert ran.stdout == "['parent', 'child', 'parent again']\n"
+
+
+_RESCUER = """
+import sys
+from pathlib import Path
+from typing import Literal
+from oblix.storage.rescue import rescue
+for _ in range(5):
+    rescue(Path(sys.argv[1]), lambda: False)
+    print("rescued", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("durability", ["normal", "full"])
+def test_what_is_acknowledged_beside_a_rescue_is_in_the_file_once(
+    path: Path, durability: Literal["normal", "full"]
+) -> None:
+    """Another process finds the file damaged, and puts a new one in its place, while this one writes to it in every way there is."""
+    data = Store(path, durability=durability)
+    errors: list[BaseException] = []
+
+    done = ["before"]
+
+    async def write(rescuer: asyncio.subprocess.Process) -> None:
+        """Until it ends."""
+        while rescuer.returncode is None:
+            name = f"{len(done)}"
+            data.soon(put(f"soon {name}"), errors.append)
+            data.post(put(f"posted {name}"), errors.append)
+            done.extend((f"soon {name}", f"posted {name}", await data.write(put(name))))
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        await data.write(put("before"))
+        rescuer = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _RESCUER, str(path), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        assert rescuer.stdin is not None
+        assert rescuer.stdout is not None
+        writing = asyncio.create_task(write(rescuer))
+        while await rescuer.stdout.readline():
+            before = len(done)
+            while len(done) < before + 10 and not writing.done():
+                await asyncio.sleep(0)
+            rescuer.stdin.write(b"\n")
+        await rescuer.wait()
+        await writing
+
+    asyncio.run(main())
+    data.close()
+    assert errors == []
+    assert Store(path).read(names) == done
+    assert len(list(path.parent.glob("*.corrupt-*"))) >= 5
 
 
 def test_in_a_child_process_nothing_of_the_parents_is_closed(path: Path) -> None:

@@ -55,7 +55,7 @@ def test_what_is_written_before_that_takes_it_along_in_one_transaction(data: Sto
     async def main() -> None:
         await data.write(put("first"))
         assert data._opened is not None
-        data._opened.db.set_commit_hook(lambda: bool(commits.append(1)))
+        data._opened.db.set_commit_hook(lambda: bool(commits.append(1)))  # type: ignore[func-returns-value]
         data.soon(put("a"))
         assert await data.write(put("b")) == "b"
         assert (in_the_file(path), len(commits)) == (["first", "a", "b"], 1)

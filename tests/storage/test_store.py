@@ -277,26 +277,6 @@ def test_a_disk_that_was_slow_is_left_to_the_thread_for_a_while(data: Store, mon
     assert [each == here for each in threads] == [True, True, False, True]
 
 
-def test_what_went_to_a_file_that_was_put_aside_meanwhile_is_written_again(path: Path) -> None:
-    """Another process found the file damaged while this write waited for its turn."""
-    data = Store(path, durability="full")
-
-    async def main() -> None:
-        await data.write(put("before"))
-
-        def slow(db: apsw.Connection) -> None:
-            if path.exists() and not aside.exists():
-                path.rename(aside)
-            put("a")(db)
-
-        aside = path.with_name("aside.db")
-        await data.write(slow)
-
-    asyncio.run(main())
-    assert data.read(names) == ["a"]
-    data.close()
-
-
 def test_with_full_durability_the_loop_never_waits_for_the_disk(path: Path) -> None:
     data = Store(path, durability="full")
     threads: list[str] = []
@@ -443,12 +423,30 @@ def test_a_file_that_was_moved_away_is_noticed(data: Store, path: Path) -> None:
     path.rename(path.with_name("moved.db"))
     for end in ("-wal", "-shm"):
         path.with_name(path.name + end).unlink()
+    assert data.write_now(put("b")) == "b"
+    assert data.read(names) == ["b"]
+
+
+def test_who_only_reads_notices_it_within_a_second(data: Store, path: Path) -> None:
+    data.write_now(put("a"))
+    assert data.read(names) == ["a"]
+    for end in ("-wal", "-shm", ""):
+        path.with_name(path.name + end).rename(path.with_name("moved.db" + end))
+    data._look_at = inf
+    assert data.read(names) == ["a"]
     data._look_at = 0.0  # the second is over
-    data.write_now(put("b"))  # still into the old one
-    data._executor().shutdown()
-    data._pool = None
-    assert data.write_now(put("c")) == "c"
-    assert data.read(names) == ["c"]
+    assert data.read(names) == []
+
+
+def test_a_file_that_never_stays_where_it_is_ends_in_an_error(
+    data: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = iter(range(99))
+    monkeypatch.setattr(store, "identity", lambda path: (0, next(numbers)))
+    with pytest.raises(StoreBusy, match="moved away again and again"):
+        data.write_now(put("a"))
+    monkeypatch.undo()
+    assert data.read(names) == []
 
 
 def test_a_write_that_waited_while_the_file_was_moved_away_goes_into_the_new_one(data: Store, path: Path) -> None:

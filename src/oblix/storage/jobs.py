@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Work = Callable[["apsw.Connection"], T]
 Failed = Callable[[BaseException], None]
+Begin = Callable[["apsw.Connection"], object]
 MOST_WAITING = 4096  # a disk that fails must not fill the memory
 MOST_TOGETHER = 256  # in one transaction, some milliseconds; other processes want their turn
 PATIENCE = 2.0  # seconds that a write waits for other processes
@@ -61,6 +62,16 @@ class Job:
 
 class StoreBusy(Exception):
     """Too many writes wait for the file."""
+
+
+class Moved(Exception):
+    """The file that is open is not the one that lies there any more; nothing was written to it.
+
+    Attributes:
+        left: The jobs that are still to be done.
+    """
+
+    left: Sequence[Job] = ()
 
 
 class Queue:
@@ -121,17 +132,14 @@ def _settle(jobs: Iterable[Job]) -> None:
         job.settle()
 
 
-def transact(db: apsw.Connection, work: Work[T], begin: Callable[[apsw.Connection], None] | None = None) -> T:
+def transact(db: apsw.Connection, work: Work[T], begin: Begin) -> T:
     """Do a work in a transaction of its own.
 
     Raises:
         apsw.BusyError: Another process writes.
     """
-    if begin is None:
-        db.execute("BEGIN IMMEDIATE")
-    else:
-        begin(db)
     try:
+        begin(db)
         result = work(db)
         db.execute("COMMIT")
     except BaseException:
@@ -164,24 +172,34 @@ def begin_patiently(db: apsw.Connection) -> None:
     patiently(lambda: db.execute("BEGIN IMMEDIATE"))
 
 
-def run_together(db: apsw.Connection, jobs: Sequence[Job]) -> None:
-    """Do jobs in one transaction, which saves most of the cost of each; one that raises is undone by itself."""
+def run_together(db: apsw.Connection, jobs: Sequence[Job], begin: Begin = begin_patiently) -> None:
+    """Do jobs in one transaction, which saves most of the cost of each; one that raises is undone by itself.
+
+    Raises:
+        Moved: By `begin`.
+    """
     import apsw
 
     if len(jobs) > 1:
         try:
-            transact(db, lambda db: _run_each(db, jobs), begin_patiently)
+            transact(db, lambda db: _run_each(db, jobs), begin)
         except apsw.BusyError as error:  # nobody could do better alone
             for job in jobs:
                 job.error = error
             return
+        except Moved as moved:
+            moved.left = jobs
+            raise
         except apsw.Error:
             pass  # the file could not take all of them: each by itself, so that only those fail that have to
         else:
             return
-    for job in jobs:
+    for place, job in enumerate(jobs):
         try:
-            job.result, job.error = transact(db, job.work, begin_patiently), None
+            job.result, job.error = transact(db, job.work, begin), None
+        except Moved as moved:
+            moved.left = jobs[place:]
+            raise
         except Exception as error:  # noqa: BLE001  handed to whoever waits
             job.result, job.error = None, error
 

@@ -32,5 +32,5 @@ SESSIONS = """
     );
     CREATE INDEX message_pinned ON message (session_id) WHERE pinned;
     CREATE INDEX message_open ON message (session_id) WHERE state = 'open';
-    CREATE VIRTUAL TABLE message_text USING fts5 (text, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2');
+    CREATE VIRTUAL TABLE message_text USING fts5 (text, content = '', tokenize = 'unicode61 remove_diacritics 2');
 """

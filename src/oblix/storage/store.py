@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -15,7 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from oblix.errors import ConfigurationError
-from oblix.storage.jobs import Failed, Job, Queue, StoreBusy, Work, hand_over, run_together, tell, transact
+from oblix.storage.jobs import (
+    Failed,
+    Job,
+    Moved,
+    Queue,
+    StoreBusy,
+    Work,
+    begin_patiently,
+    hand_over,
+    run_together,
+    tell,
+    transact,
+)
 from oblix.storage.opening import Opened, identity, is_damage, open_reader, open_safely
 from oblix.storage.soon import Soon, behind, running_loop
 from oblix.storage.sqlite import IN_MEMORY, connect, data_file, fold
@@ -32,7 +44,9 @@ SLOW_IN_A_ROW = (
     2  # … so many times in a row (once, it was somebody else's turn on the processor) is left to the thread …
 )
 SLOW_FOR = 5.0  # … for so many seconds
-LOOK_EVERY = 1.0  # seconds after which a writer looks whether its file was moved away by somebody who found it damaged
+# Seconds after which a reader looks whether its file was moved away by somebody who found it damaged; a writer always looks.
+LOOK_EVERY = 1.0
+MOST_MOVES = 3  # of the file, one after the other, that a write goes after
 REFUSED_FOR = 5.0  # seconds after which a file that could not be opened is tried again
 # Pages of 4 KiB in the write-ahead log at which it is folded into the file. That syncs the disk (5 to 25 ms), so it is done beside. While
 # the log stays small its pages are used again, which makes a write a quarter faster than in fresh ones.
@@ -245,6 +259,9 @@ class Store:
         return open_reader(self._opened.path)
 
     def _be_open(self) -> None:
+        if (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            self._look()
         if self._opened is None or self._is_suspect:
             self.open()
 
@@ -327,8 +344,8 @@ class Store:
             opened = self._opened
             if opened is None or not opened.is_quick:
                 return False, None
-            result = transact(opened.db, work)
-        except apsw.BusyError:
+            result = transact(opened.db, work, self._begin)
+        except (apsw.BusyError, Moved):
             return False, None
         except (apsw.CorruptError, apsw.NotADBError) as error:
             self._suspect(error)
@@ -343,9 +360,6 @@ class Store:
         self._slow = self._slow + 1 if now - begun > SLOW else 0
         if self._slow >= SLOW_IN_A_ROW:
             self._slow, self._slow_until = 0, now + SLOW_FOR
-        if now >= self._look_at:
-            self._look_at = now + LOOK_EVERY
-            self._beside(self._look)
 
     def _hand(self, *jobs: Job) -> None:
         """To the thread, behind what is to be done soon."""
@@ -385,17 +399,36 @@ class Store:
             jobs = self._queue.take()  # first, so that who hears of the last one may write on its own thread again
             hand_over(done)
 
-    def _run(self, jobs: list[Job]) -> None:
+    def _run(self, jobs: Sequence[Job]) -> None:
         try:
-            self._look()
             with self._turn:
-                run_together(self._open().db, jobs)
-                self._look()
-                if self._is_suspect:  # while they waited, somebody put the file aside, and another in its place
-                    run_together(self._open().db, jobs)
+                for _ in range(MOST_MOVES):
+                    try:
+                        return run_together(self._open().db, jobs, self._begin_patiently)
+                    except Moved as moved:
+                        jobs = moved.left
+            raise StoreBusy("the data file is moved away again and again")
         except Exception as error:  # noqa: BLE001  handed to whoever waits
             for job in jobs:
                 job.error = error
+
+    def _begin_patiently(self, db: apsw.Connection) -> None:
+        begin_patiently(db)
+        self._stay()
+
+    def _begin(self, db: apsw.Connection) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        self._stay()
+
+    def _stay(self) -> None:
+        """Write to the file that lies there now: whoever puts another in its place holds the lock on this one until that is done.
+
+        Raises:
+            Moved: It is another.
+        """
+        self._look()
+        if self._is_suspect:
+            raise Moved
 
     # --- beside ---
 
