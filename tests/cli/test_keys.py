@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from oblix.settings import keyfile
 from oblix.testing.faults import Fault, FaultServer
+from oblix.types.secret import SecretStr
 
 from .running import run
 
@@ -49,7 +52,8 @@ def test_the_environment_goes_before_what_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "stdin"), [(("set", "openai"), "sk-..."), (("set", "nobody"), KEY), (("set", "vllm"), KEY)]
+    ("args", "stdin"),
+    [(("set", "openai"), "sk-..."), (("set", "openai"), "k" * 4097), (("set", "nobody"), KEY), (("set", "vllm"), KEY)],
 )
 def test_what_cannot_be_kept_is_a_mistake_of_usage(args: tuple[str, ...], stdin: str, tmp_path: Path) -> None:
     assert keys(tmp_path, *args, stdin=stdin).returncode == 2
@@ -75,3 +79,125 @@ def test_a_key_is_tried_at_the_list_of_models(tmp_path: Path) -> None:
             assert refused.returncode == 4, refused.stderr
 
     asyncio.run(main())
+
+
+# A keyring as the library `keyring` has them: it keeps in a file, or fails, or is what the library puts where there is none.
+RING = """
+import json, pathlib
+HOW, FILE = {how!r}, pathlib.Path({file!r})
+class Backend:
+    name, priority = "a ring", 0 if HOW == "none" else 5
+def get_keyring(): return Backend()
+def kept():
+    if HOW != "keeps": raise RuntimeError("No recommended backend was available")
+    return json.loads(FILE.read_text()) if FILE.exists() else {{}}
+def get_password(name, user): return kept().get(name)
+def set_password(name, user, value): FILE.write_text(json.dumps(kept() | {{name: value}}))
+def delete_password(name, user): FILE.write_text(json.dumps({{each: key for each, key in kept().items() if each != name}}))
+"""
+
+
+def ring(home: Path, how: str) -> dict[str, str]:
+    """The variables of a machine with such a keyring."""
+    (home / "ring").mkdir(exist_ok=True)
+    (home / "ring" / "keyring.py").write_text(RING.format(how=how, file=str(home / "ring" / "kept.json")))
+    return {"PYTHONPATH": str(home / "ring"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def test_a_keyring_is_used_where_it_keeps_what_it_gets(tmp_path: Path) -> None:
+    there = ring(tmp_path, "keeps")
+    assert "a ring" in keys(tmp_path, "set", "openai", stdin=KEY, **there).stderr
+    assert keys(tmp_path, "list", **there).stdout == "openai\toblix/openai in the keyring\tyes\n"
+    assert keys(tmp_path, "set", "openai", "--file", stdin=KEY, **there).returncode == 0
+    assert keys(tmp_path, "rm", "openai", **there).returncode == 0
+    assert "no key" in keys(tmp_path, "list", **there).stderr
+
+
+def test_a_keyring_that_fails_keeps_nothing_from_being_removed(tmp_path: Path) -> None:
+    """Neither does a broken file; what is left undone is told, and the end is no success."""
+    there = ring(tmp_path, "fails")
+    assert "keys.toml" in keys(tmp_path, "set", "openai", stdin=KEY, **there).stderr
+    done = keys(tmp_path, "rm", "openai", **there)
+    assert done.returncode == 1
+    assert "keyring failed" in done.stderr
+    assert "no key" in keys(tmp_path, "list", **there).stderr
+
+    keys(tmp_path, "set", "openai", stdin=KEY, **ring(tmp_path, "keeps"))
+    place = keyfile_of(tmp_path)
+    place.write_text("[[[")
+    done = keys(tmp_path, "rm", "openai", **there)
+    assert (done.returncode, "keys.toml is not as it was written" in done.stderr) == (1, True)
+    place.unlink()
+    assert "no key" in keys(tmp_path, "list", **there).stderr
+
+
+def keyfile_of(home: Path) -> Path:
+    return Path(keys(home, "path").stdout.strip())
+
+
+def test_where_the_library_finds_no_keyring_there_is_none(tmp_path: Path) -> None:
+    """The usual case on a server: nothing fails, and nothing is told."""
+    there = ring(tmp_path, "none")
+    assert "keys.toml" in keys(tmp_path, "set", "openai", stdin=KEY, **there).stderr
+    done = keys(tmp_path, "rm", "openai", **there)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+NO_WAY_OUT = {"HTTPS_PROXY": "http://127.0.0.1:9"}  # what would go to a provider ends at the discard port
+ASKING = [
+    ("ask", "-m", "openai:played", "hello"),
+    ("chat", "-m", "openai:played"),
+    ("route", "-m", "openai:played", "hello"),
+    ("status",),
+]
+
+
+@pytest.fixture(name="kept")
+def _kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a kept key."""
+    monkeypatch.setenv("OBLIX_HOME", str(tmp_path / "oblix"))
+    keyfile.put("openai", SecretStr(KEY))
+    return tmp_path
+
+
+@pytest.mark.parametrize("args", ASKING, ids=[args[0] for args in ASKING])
+def test_a_dotenv_of_a_project_names_no_address_and_moves_nothing(args: tuple[str, ...], kept: Path) -> None:
+    """A kept key goes where its owner says, and a `.env` came with the project: only keys are read from it."""
+
+    async def main() -> None:
+        async with FaultServer() as server:
+            up = server.upstream("project", wire="openai")
+            (kept / ".env").write_text(f"OPENAI_BASE_URL={up.url}\nOBLIX_HOME={kept / 'moved'}\nOBLIX_CONFIG=gone\n")
+            told = await asyncio.to_thread(run, kept, *args, stdin="hello\n", **NO_WAY_OUT)
+            assert up.requests == []
+            assert "gone" not in told.stderr
+            assert not (kept / "moved").exists()
+
+    asyncio.run(main())
+
+
+def carried(folder: Path) -> str | None:
+    """The key that `oblix ask` sends to the address in its environment."""
+
+    async def main() -> str | None:
+        async with FaultServer() as server:
+            up = server.upstream("cloud", wire="openai")
+            ask = partial(run, folder, "ask", "-m", "openai:played", "hello", OPENAI_BASE_URL=up.url)
+            await asyncio.to_thread(ask)
+            (asked,) = [each for each in up.requests if each.method == "POST"]
+            return asked.headers.get("authorization")
+
+    return asyncio.run(main())
+
+
+def test_a_key_in_a_dotenv_is_used(kept: Path) -> None:
+    (kept / ".env").write_text(f"OPENAI_API_KEY={KEY}-project\n")
+    assert carried(kept) == f"Bearer {KEY}-project"
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root gives files away")
+def test_a_dotenv_of_a_stranger_is_not_used(kept: Path) -> None:
+    """He would read our prompts in his account."""
+    (kept / ".env").write_text(f"OPENAI_API_KEY={KEY}-strange\n")
+    os.chown(kept / ".env", 65534, -1)
+    assert carried(kept) == f"Bearer {KEY}"

@@ -69,9 +69,21 @@ def test_a_machine_without_any_model(tmp_path: Path) -> None:
     told = run(tmp_path, "status", **KEY)
     assert (told.returncode, told.stderr) == (3, "")
     assert told.stdout.startswith("No model is here to answer: `oblix models fetch smollm2`")
-    assert "keys\tOPENAI_API_KEY (no model of openai is hooked: not asked)\n" in told.stdout
+    assert "keys\tOPENAI_API_KEY (no hooked model uses it: openai is not asked)\n" in told.stdout
     assert KEY["OPENAI_API_KEY"] not in told.stdout
     assert not (tmp_path / "oblix" / "oblix.db").exists()
+
+
+def test_a_key_that_was_kept_is_told_of(tmp_path: Path) -> None:
+    """By its place, and an error without one says how to keep it."""
+    settings(tmp_path, 'id = "openai:gpt-4o-mini"')
+    keyless = run(tmp_path, "-m", "openai:gpt-4o-mini", "hello")
+    assert keyless.returncode == 4
+    assert "oblix keys set openai" in keyless.stderr
+    assert run(tmp_path, "keys", "set", "openai", stdin=KEY["OPENAI_API_KEY"]).returncode == 0
+    told = run(tmp_path, "status", OPENAI_BASE_URL="http://127.0.0.1:9/v1").stdout
+    assert f"keys\t{tmp_path / 'oblix' / 'keys.toml'}\n" in told
+    assert KEY["OPENAI_API_KEY"] not in told
 
 
 def test_only_hooked_endpoints_are_contacted(tmp_path: Path) -> None:
@@ -276,7 +288,7 @@ FULL: dict[str, Any] = {
             "queue": None, "tokens_per_second": None,
         },
     ],
-    "keys": [{"variable": "OPENAI_API_KEY", "provider": "openai", "models": ["openai:gpt"]}],
+    "keys": [{"place": "OPENAI_API_KEY", "provider": "openai", "models": ["openai:gpt"]}],
     "budget": {"limit_usd": None, "today": {"spent_usd": 0.0123, "answers": 14, "unpriced": 2, "failed": 1}},
     "policy": {"name": "balanced", "rules": 2},
     "settings_file": "oblix.toml",

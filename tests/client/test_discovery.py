@@ -24,11 +24,13 @@ from oblix.client.discovery import Discovered
 from oblix.client.selection import MOST, LeftOut, choose
 from oblix.models.memory import Room
 from oblix.models.registry import PROVIDERS
+from oblix.settings import keyfile
 from oblix.sync import OblixClient as SyncClient
 from oblix.testing import ScriptedModel
 from oblix.testing.engines import LMSTUDIO, OLLAMA, VLLM, Played, playing
 from oblix.testing.ollama_options import OllamaOptions
 from oblix.testing.ollama_server import OllamaServer
+from oblix.types.secret import SecretStr
 
 GB = 10**9
 KEY = "sk-" + "0123456789abcdef"
@@ -254,7 +256,7 @@ def test_a_key_alone_changes_nothing(nothing_runs: dict[str, str], monkeypatch: 
     assert client.models == {}
     assert client.discovered is not None
     (key,) = client.discovered.keys
-    assert (key.variable, key.provider, key.is_hooked) == ("OPENAI_API_KEY", "openai", False)
+    assert (key.place, key.provider, key.is_hooked) == ("OPENAI_API_KEY", "openai", False)
     assert (
         lines(client).splitlines()[0]
         == f"OPENAI_API_KEY is set; pass cloud=True to use openai:{PROVIDERS['openai'].default_model}"
@@ -277,6 +279,35 @@ def test_with_leave_each_provider_with_a_key_gets_a_model(
     ]
     assert [client.models[model_id].place for model_id in client.models] == ["edge", "cloud", "cloud"]
     assert "OPENROUTER_API_KEY is set; hook_model('openrouter', …) uses it with a model of your choice" in lines(client)
+
+
+def test_keys_that_are_kept_count_like_those_of_the_environment(
+    nothing_runs: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Told with their place; the first of a provider, as everywhere."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / ".env"
+    file.write_text(f"GROQ_API_KEY={KEY}\n")
+    for provider in ("openai", "groq"):
+        keyfile.put(provider, SecretStr(KEY))
+    told = lines(found_with(nothing_runs))
+    model_id = f"openai:{PROVIDERS['openai'].default_model}"
+    assert f"openai has a key ({keyfile.path()}); pass cloud=True to use {model_id}" in told
+    assert f"groq has a key (GROQ_API_KEY in {file}); pass cloud=True to use" in told
+    client = found_with(nothing_runs, cloud=True)
+    assert list(client.models) == [model_id, f"groq:{PROVIDERS['groq'].default_model}"]
+    assert f"hooked {model_id}: openai has a key" in lines(client)
+    assert KEY not in repr(client.discovered)
+
+
+def test_where_keys_are_kept_on_a_disk_that_hangs_the_environment_counts(
+    nothing_runs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyfile.put("openai", SecretStr(KEY))
+    monkeypatch.setenv("GROQ_API_KEY", KEY)
+    monkeypatch.setattr(discovery, "KEYS_WITHIN", 0.0)  # longer than that it takes anyhow
+    client = found_with(nothing_runs, cloud=True)
+    assert [spec.provider for spec in client.models.values()] == ["groq"]
 
 
 def test_a_key_for_another_server_has_no_default_model(

@@ -222,7 +222,7 @@ def test_a_key_that_was_refused_is_out_for_ten_minutes_or_until_new_settings() -
             await client.execute("hi", model_id="openai:gpt")
         with pytest.raises(KeyMissing, match="its key was refused") as failed:
             await client.execute("hi", model_id="openai:gpt")
-        assert failed.value.hint == "Pass api_key=…, or set OPENAI_API_KEY."
+        assert failed.value.hint == "Pass api_key=…, set OPENAI_API_KEY, or keep it: oblix keys set openai."
         assert (await client.execute(HARD)).model_id == "ollama:phi"
         assert len(locked.requests) == 1
         await asyncio.sleep(600.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,15 +19,23 @@ from oblix import OblixClient, Price
 from oblix.agents import AgentReport, BaseAgent, ConnectivityAgent, ResourceMonitor
 from oblix.agents.probes.engine import look
 from oblix.agents.probes.engine_facts import Engine, EngineModel, LoadedModel, State
+from oblix.cli.screen import screen
+from oblix.client import holdings
 from oblix.client.standing import Around, row, standing
 from oblix.client.status import _way, gather
 from oblix.decision.facts import Health, ModelFacts, Pace
+from oblix.decision.layout import lay_out
+from oblix.decision.money import usd
 from oblix.models.memory import Room, need
+from oblix.settings import keyfile
 from oblix.storage.decisions import DecisionLog
+from oblix.storage.store import Store
 from oblix.testing import Fail, ScriptedModel
 from oblix.testing.engines import OLLAMA as ANSWERS
 from oblix.testing.engines import SILENCE, playing
 from oblix.types.decision import Candidate, Reason
+from oblix.types.money import Limit
+from oblix.types.secret import SecretStr
 from oblix.types.spec import ModelSpec
 
 from .hooked import Says, client_with, cloud, edge
@@ -203,7 +212,33 @@ def test_the_keys_are_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", secret)
     monkeypatch.setenv("GROQ_API_KEY", "your_groq_api_key")  # a gap that nobody filled in
     found = status_of(client_with(edge()))
-    assert found["keys"] == [{"variable": "OPENAI_API_KEY", "provider": "openai", "models": []}]
+    place = {"variable": "OPENAI_API_KEY", "origin": "environment", "place": "OPENAI_API_KEY"}
+    assert found["keys"] == [{**place, "provider": "openai", "models": []}]
+    assert secret not in json.dumps(found)
+
+
+def test_keys_that_are_kept_are_told_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each once, at its first place; and one that we keep is for no model at somebody else's address."""
+    secret = "sk-" + "0123456789abcdef"
+    monkeypatch.chdir(tmp_path)
+    env = tmp_path / ".env"
+    env.write_text(f"OPENAI_API_KEY={secret}\n")
+    for provider in ("openai", "groq"):
+        keyfile.put(provider, SecretStr(secret))
+
+    async def hook() -> OblixClient:
+        client = OblixClient(store=":memory:")
+        for provider in ("openai", "groq"):
+            await client.hook_model(provider, "m", endpoint="http://127.0.0.1:9/v1")
+        return client
+
+    found = status_of(asyncio.run(hook()))
+    there = {"variable": None, "provider": "openai", "models": ["openai:m"]}
+    kept: dict[str, Any] = {"variable": None, "provider": "groq", "models": []}
+    assert found["keys"] == [
+        {**there, "origin": ".env", "place": f"OPENAI_API_KEY in {env}"},
+        {**kept, "origin": "file", "place": str(keyfile.path())},
+    ]
     assert secret not in json.dumps(found)
 
 
@@ -237,6 +272,36 @@ def test_what_was_spent_today(tmp_path: Path) -> None:
     assert (today["answers"], today["unpriced"], today["failed"]) == (1, 0, 1)
     assert 0 < today["spent_usd"] < 0.01
     assert found["data_file"]["bytes"] > 0
+
+
+def test_the_books_know_what_was_spent_where_the_log_does_not_tell_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdings, "PATIENCE", -1.0)  # over before the first row
+    client = client_with(cloud("one two three"), store=tmp_path / "oblix.db")
+
+    async def main() -> tuple[float, dict[str, Any]]:
+        async with client:
+            cost = (await client.execute("hello")).metrics["cost_usd"]
+            await client.explain()
+            return cost, await gather(client._hall, within=30.0)
+
+    cost, found = asyncio.run(main())
+    assert found["budget"]["today"] == {"spent_usd": cost, "answers": None, "unpriced": None, "failed": None}
+    assert f"spent today: {usd(cost)}\n" in lay_out(screen(found), width=None, tabs=True)
+
+
+def test_books_on_a_disk_that_hangs_hold_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A status ends in its time; the client's own limits are told all the same."""
+    over = threading.Event()
+    monkeypatch.setattr(Store, "exists", lambda store: over.wait(60))
+    client = OblixClient(store=tmp_path / "oblix.db")
+    client._hall.books.watch("test", [Limit("all", "day", 5_000_000)])
+    try:
+        found = status_of(client, within=0.2)
+    finally:
+        over.set()
+    assert (found["budget"]["limit_usd"], found["budget"]["today"]) == (5.0, None)
 
 
 async def _write(log: DecisionLog, at: float, outcome: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from oblix.settings import Budget, Settings, load
 from oblix.types.money import Limit
 
 PAGE = (Path(__file__).parents[2] / "docs" / "money.md").read_text("utf-8")
+FILE, ENERGY = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -25,8 +26,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_the_page_s_file(tmp_path: Path) -> None:
-    (text,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-    found = load(write(tmp_path, text))
+    found = load(write(tmp_path, FILE))
     assert found.budget == Budget(
         (
             Limit("all", "day", 5_000_000, origin="oblix.toml, line 2"),
@@ -42,6 +42,17 @@ def test_the_page_s_file(tmp_path: Path) -> None:
     )
     assert found.retain_days == 90
     assert found.models[0]["price"]["source"] == "oblix.toml, line 17"
+
+
+def test_the_page_s_price_of_energy(tmp_path: Path) -> None:
+    """It is what its formula gives, and what the model at home then costs."""
+    client = OblixClient(config_path=write(tmp_path, ENERGY), store=":memory:")
+    (model,) = client.models.values()
+    assert (model.place, model.price) == ("edge", Price(0.00625, 0.125, "oblix.toml, line 3"))
+    rows = re.findall(r"\| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|", PAGE)
+    sums = [float(watts) / float(pace) / 3.6 * float(usd) for watts, pace, usd, _ in rows]
+    assert sums == pytest.approx([0.00625, 0.125])
+    assert sums == pytest.approx([float(told) for *_, told in rows])
 
 
 def test_the_page_s_program_runs() -> None:

@@ -6,11 +6,15 @@ import copy
 import json
 import os
 import pickle
+import re
 import stat
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
+import oblix
 from oblix.errors import ConfigurationError, InvalidRequest
 from oblix.settings import keyfile
 from oblix.settings.keys import FoundKey, check, found_keys, near_key
@@ -117,6 +121,14 @@ def test_the_nearest_dotenv_counts_and_the_search_ends_at_home(here: Path, tmp_p
     assert "OPENAI_API_KEY" not in os.environ
 
 
+def test_nothing_of_ours_writes_to_the_environment() -> None:
+    """An address in it counts as the user's own word, and kept keys go there: what a `.env` says must never get there through us."""
+    writing = re.compile(r"load_dotenv|putenv|os\.environ(\[[^]]+\] *=[^=]|\.(update|setdefault)\(| *\|=)")
+    sources = [file for file in Path(oblix.__file__).parent.rglob("*.py") if "testing" not in file.parts]
+    assert len(sources) > 100
+    assert [file.name for file in sources if writing.search(file.read_text("utf-8"))] == []
+
+
 def test_a_dotenv_is_read_again_when_it_has_changed(here: Path) -> None:
     (here / ".env").write_text(f"OPENAI_API_KEY={KEY}\n")
     assert found()[0].key.reveal() == KEY
@@ -186,7 +198,32 @@ def test_a_broken_file_is_refused_without_a_word_of_it(content: str) -> None:
     assert place.read_text() == content
 
 
-@pytest.mark.parametrize("value", ["", " ", "sk-...", "a b", "line\nbreak", "schlüssel", "your_openai_api_key"])
+@given(
+    others=st.dictionaries(st.text(), st.text(), max_size=4),
+    name=st.sampled_from(["openai", "azure.openai", "a b", "", "schlüssel", 'q"\\', "\U0001f511"]),
+)
+@example(others={"azure.openai": KEY}, name="openai")
+@example(others={"\x7f": "\x7f\U0001f511\n"}, name="openai")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+def test_whatever_the_file_holds_is_there_after_another_key_was_kept(others: dict[str, str], name: str) -> None:
+    """It may have been written by hand, with names that want quotes."""
+    place = keyfile.put("claude", SecretStr(OTHER))
+    lines = [f"{key} = {value}" for key, value in ((_toml(key), _toml(value)) for key, value in others.items())]
+    place.write_text("\n".join(lines), "utf-8", newline="\n")
+    keyfile.put(name, SecretStr(KEY))
+    assert {each: key.reveal() for each, key in keyfile.read().items()} == {**others, name: KEY}
+    assert keyfile.remove(name)
+    assert set(keyfile.read()) == set(others) - {name}
+
+
+def _toml(text: str) -> str:
+    """Every character by its number."""
+    return '"' + "".join(f"\\U{ord(sign):08x}" for sign in text) + '"'
+
+
+@pytest.mark.parametrize(
+    "value", ["", " ", "sk-...", "a b", "k" * 4097, "line\nbreak", "schlüssel", "your_openai_api_key"]
+)
 def test_what_is_no_key_is_not_kept(value: str) -> None:
     with pytest.raises(InvalidRequest):
         check(value)

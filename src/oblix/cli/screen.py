@@ -241,10 +241,10 @@ def _settled(status: Plain) -> Iterator[tuple[str, str]]:
 
 def _keys(keys: Iterable[Plain]) -> str:
     told = [
-        key["variable"] + ("" if key["models"] else f" (no model of {key['provider']} is hooked: not asked)")
+        key["place"] + ("" if key["models"] else f" (no hooked model uses it: {key['provider']} is not asked)")
         for key in keys
     ]
-    return "; ".join(told) or "none in the environment"
+    return "; ".join(told) or "none; keep one with: oblix keys set PROVIDER"
 
 
 def _budget(budget: Plain) -> str:
@@ -255,7 +255,10 @@ def _budget(budget: Plain) -> str:
     told = ", ".join(limits) or ("no budget set" if limit is None else f"limit {usd(limit)}")
     if today is None:
         return told
-    told += f"; spent today: {usd(today['spent_usd'])} for {_count(today['answers'], 'answer')}"
+    told += f"; spent today: {usd(today['spent_usd'])}"
+    if today["answers"] is None:
+        return told
+    told += f" for {_count(today['answers'], 'answer')}"
     return told + (f" ({today['unpriced']} of them unpriced)" if today["unpriced"] else "")
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -14,13 +13,16 @@ from oblix.agents.probes.engine_facts import ENGINES, Engine
 from oblix.agents.probes.room import RoomProbe
 from oblix.agents.sensor import Sensor
 from oblix.agents.unheld import run_unheld
+from oblix.client.keychain import all_keys_within
 from oblix.client.selection import LeftOut, Pick, choose
 from oblix.decision.policy import Policy
 from oblix.errors import AttemptFailed
 from oblix.models.memory import Room
 from oblix.models.registry import PROVIDERS, Provider
 from oblix.models.transport import Transport
-from oblix.settings import is_placeholder, resolve_endpoint
+from oblix.settings import resolve_endpoint
+from oblix.settings.keys import FoundKey as KeyThere
+from oblix.settings.keys import Origin
 from oblix.types.ids import split_model_id
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from oblix.models.embedded.weights import Weights
 
 SMALL_WITHIN = 1.0  # seconds for a look at the small model's file, which may lie on a disk that hangs
+KEYS_WITHIN = 1.0  # seconds for a look at where keys are kept: a keyring may hang, or wait for somebody to unlock it
 ROOM_WITHIN = 0.5  # seconds for a reading of the free memory, which a broken driver may hang
 NEVER = 86400.0  # seconds until a second one
 MOST_NAMED = 5  # models in one line
@@ -53,16 +56,17 @@ class ClientArguments(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class FoundKey:
-    """A key in the environment; its value is nowhere here.
+    """The key of a provider that is used first; its value is nowhere here.
 
     Attributes:
-        variable: Where it was found.
+        place: Where it was found, as `oblix keys list` tells it: a variable, the keyring, a file.
         model_id: What it is for, where the provider has a model that suits most; else `None`.
         is_hooked: It was asked for, so that the cloud may be used.
     """
 
-    variable: str
+    place: str
     provider: str
+    origin: Origin
     model_id: str | None
     is_hooked: bool
 
@@ -75,7 +79,7 @@ class Discovered:
         engines: The servers that were looked for, also those that are not there.
         models: What was hooked on this machine, in order: each is a higher tier than the one before.
         left_out: What could have been hooked and was not, and why.
-        keys: Keys in the environment.
+        keys: One of each provider elsewhere that there is a key for, and no model of which was hooked.
         agents: The senses that were hooked.
         before: What was hooked already, so that no engine was looked for.
     """
@@ -108,11 +112,12 @@ async def discover(client: OblixClient, transport: Transport, *, cloud: bool, ag
     """Hook what this machine has: models, with `agents` the senses, and with `cloud` a model of each provider that there is a key for.
 
     Models that are hooked already win (a settings file may have named them): then no engine is looked for. Nobody but loopback (or the
-    address that `OLLAMA_HOST` names) is contacted, for a second at most, and no key goes anywhere.
+    address that `OLLAMA_HOST` names) is contacted, for a second at most. Keys are looked for wherever they are kept, and go nowhere.
     """
     before = tuple(client.models)
     found = Discovered(before=before) if before else await _discover_models(client, transport)
-    keys = tuple(_keys({spec.provider for spec in client.models.values()}, cloud=cloud))
+    there = await all_keys_within(KEYS_WITHIN)
+    keys = tuple(_keys(there, {spec.provider for spec in client.models.values()}, cloud=cloud))
     for key in keys:
         if key.is_hooked and key.model_id is not None:
             await client.hook_model(*split_model_id(key.model_id))
@@ -181,19 +186,14 @@ async def free_memory() -> Room | None:
     return _ROOM.latest.value if is_new and _ROOM.latest is not None else None
 
 
-def _keys(hooked: set[str], *, cloud: bool) -> Iterable[FoundKey]:
+def _keys(there: Iterable[KeyThere], hooked: set[str], *, cloud: bool) -> Iterable[FoundKey]:
+    firsts = {key.provider: key for key in reversed(list(there))}
     for row in PROVIDERS.values():
-        variable = _key_variable(row, os.environ)
-        if variable is None or row.name in hooked:
+        key = firsts.get(row.name)
+        if key is None or row.place != "cloud" or row.name in hooked:
             continue
         model_id = f"{row.name}:{row.default_model}" if row.default_model and _is_its_own(row) else None
-        yield FoundKey(variable, row.name, model_id, cloud and model_id is not None)
-
-
-def _key_variable(row: Provider, environ: Mapping[str, str]) -> str | None:
-    if row.place != "cloud":
-        return None
-    return next((name for name in row.key_env if not is_placeholder(environ.get(name))), None)
+        yield FoundKey(key.place, row.name, key.origin, model_id, cloud and model_id is not None)
 
 
 def _is_its_own(row: Provider) -> bool:
@@ -241,8 +241,9 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _key_line(key: FoundKey) -> str:
+    there = f"{key.place} is set" if key.origin == "environment" else f"{key.provider} has a key ({key.place})"
     if key.model_id is None:
-        return f"{key.variable} is set; hook_model({key.provider!r}, …) uses it with a model of your choice"
+        return f"{there}; hook_model({key.provider!r}, …) uses it with a model of your choice"
     if key.is_hooked:
-        return f"hooked {key.model_id}: {key.variable} is set, and the cloud was asked for"
-    return f"{key.variable} is set; pass cloud=True to use {key.model_id}"
+        return f"hooked {key.model_id}: {there}, and the cloud was asked for"
+    return f"{there}; pass cloud=True to use {key.model_id}"

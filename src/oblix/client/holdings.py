@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
@@ -12,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from oblix.agents.probes.room import embedded_need
+from oblix.client.keychain import is_own
 from oblix.client.record import Recorder
 from oblix.errors import AttemptFailed, ConfigurationError
 from oblix.models.memory import Need
-from oblix.models.registry import PROVIDERS
-from oblix.settings import is_placeholder
+from oblix.settings.keys import FoundKey
 from oblix.types.spec import ModelSpec
 
 PATIENCE = 0.5  # seconds for adding up a day's costs; 20,000 answers take 0.25 s
@@ -24,18 +23,26 @@ PATIENCE = 0.5  # seconds for adding up a day's costs; 20,000 answers take 0.25 
 Plain = dict[str, Any]
 
 
-def keys(specs: Collection[ModelSpec]) -> list[Plain]:
-    """The keys in the environment by name, never by value, and which hooked models they are for."""
+def keys(found: Iterable[FoundKey], specs: Collection[ModelSpec]) -> list[Plain]:
+    """Keys by where they lie, never by value, and which hooked models each is for. One that lies in several places is told once."""
+    firsts: dict[tuple[str, str], FoundKey] = {}
+    for each in found:
+        firsts.setdefault((each.provider, each.key.digest), each)
     return [
         {
-            "variable": variable,
-            "provider": provider.name,
-            "models": [spec.id for spec in specs if spec.provider == provider.name],
+            "variable": each.place if each.origin == "environment" else None,
+            "provider": each.provider,
+            "models": [spec.id for spec in specs if spec.provider == each.provider and _may_go_to(each, spec)],
+            "origin": each.origin,
+            "place": each.place,
         }
-        for provider in PROVIDERS.values()
-        for variable in provider.key_env
-        if not is_placeholder(os.environ.get(variable))
+        for each in firsts.values()
     ]
+
+
+def _may_go_to(found: FoundKey, spec: ModelSpec) -> bool:
+    """A key that we keep goes to nobody but its provider."""
+    return found.origin in ("environment", ".env") or is_own(spec)
 
 
 def embedded(specs: Collection[ModelSpec]) -> tuple[Plain, dict[str, Need]]:

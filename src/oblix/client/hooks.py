@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from itertools import chain
 from math import inf
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,6 +56,8 @@ def build(
     address = _check_address(
         resolve_endpoint(_text("endpoint", endpoint), provider.endpoint_env, provider.endpoint), provider
     )
+    if api_key is not None and not isinstance(api_key.reveal(), str):
+        raise ConfigurationError(f"api_key is of type {type(api_key.reveal()).__name__}.", hint="Expected: a text.")
     key = near_key(api_key, provider.key_env)
     place, why = _place(provider, name, address, options.get("place"))
     spec = ModelSpec(
@@ -80,9 +83,15 @@ def build(
     return made(spec, transport, key=key, **own)  # type: ignore[no-any-return]
 
 
-def concealed(api_key: object) -> SecretStr | None:
-    """A key from the door on: not even a traceback with its local variables shows it."""
-    return api_key if api_key is None or isinstance(api_key, SecretStr) else SecretStr(_text("api_key", api_key) or "")
+def concealed(api_key: Any) -> SecretStr | None:
+    """A key from the door on: not even a traceback with its local variables shows it. Whether it can be one, `build` says."""
+    return api_key if api_key is None or isinstance(api_key, SecretStr) else SecretStr(api_key)
+
+
+def without_strays(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `hook_model`; what is none of them may be a key under a wrong name (`apikey=`), and is concealed like one."""
+    known = {*_COMMON, *chain.from_iterable(_OWN.values())}
+    return {name: value if name in known else concealed(value) for name, value in options.items()}
 
 
 def canonical(provider: str, name: str) -> str:
@@ -131,9 +140,10 @@ def _check_address(address: str | None, provider: Provider) -> str | None:
             hint="Give the address without it, and the key as api_key=….",
         )
     if not usable:
-        raise ConfigurationError(
-            f"endpoint={address!r} is no address of a server.", hint="Write it as http://host:port."
-        )
+        # One long word is a key, given in the wrong place.
+        shown = "The endpoint" if re.fullmatch(r"[^\s:/.]{16,}", address) else f"endpoint={address!r}"
+        hint = "Write it as http://host:port; a key goes into api_key=…."
+        raise ConfigurationError(f"{shown} is no address of a server.", hint=hint)
     return address
 
 

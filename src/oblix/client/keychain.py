@@ -11,7 +11,7 @@ from oblix.agents.unheld import run_unheld
 from oblix.models.base import Model
 from oblix.models.registry import PROVIDERS
 from oblix.settings import resolve_endpoint
-from oblix.settings.keys import FoundKey, found_keys
+from oblix.settings.keys import FoundKey, environment_keys, found_keys
 from oblix.types.secret import SecretStr
 from oblix.types.spec import ModelSpec
 
@@ -112,3 +112,12 @@ def all_keys() -> list[FoundKey]:
     A `FoundKey` shows no value.
     """
     return [found for row in PROVIDERS.values() if row.key_env for found in found_keys(row.name, row.key_env)]
+
+
+async def all_keys_within(seconds: float) -> list[FoundKey]:
+    """The same; where a keyring or a disk takes longer, the keys of the environment alone."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await run_unheld(all_keys)
+    except TimeoutError:
+        return [found for row in PROVIDERS.values() for found in environment_keys(row.name, row.key_env)]

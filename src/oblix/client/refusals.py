@@ -140,7 +140,9 @@ def _told(candidates: Sequence[Candidate]) -> str:
 
 def _key_hint(model_id: str) -> str:
     row = PROVIDERS.get(split_model_id(model_id)[0])
-    return f"Pass api_key=…, or set {' or '.join(row.key_env)}." if row and row.key_env else "Pass api_key=…."
+    if row is None or not row.key_env:
+        return "Pass api_key=…."
+    return f"Pass api_key=…, set {' or '.join(row.key_env)}, or keep it: oblix keys set {row.name}."
 
 
 def sign(error: OblixError, request_id: str, decision: Decision | None, attempts: Sequence[Attempt]) -> OblixError:

@@ -10,6 +10,8 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any, get_args
 
+from oblix.agents.unheld import run_unheld
+from oblix.client.books import Books
 from oblix.client.hall import Hall
 from oblix.errors import ConfigurationError, InvalidRequest, known_hint
 from oblix.ledger import Standing
@@ -18,6 +20,7 @@ from oblix.storage.jobs import StoreBusy
 from oblix.storage.store import Store
 
 _DAYS = re.compile(r"(\d{1,5})d")
+Found = tuple[list[Standing], int | None]
 
 
 async def report(hall: Hall, by: By, since: str | date | None) -> Spend:
@@ -83,27 +86,44 @@ async def _is_there(store: Store) -> bool:
     return store.is_open or await asyncio.to_thread(store.exists)
 
 
-async def money(hall: Hall, today: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The budgets and what was spent today, as plain data for a status. Nothing is written down, and no file is made.
+async def look_into_books(hall: Hall) -> Found | None:
+    """Every budget, and what was spent today in micro-USD; `None` where there are no books, or they cannot be read.
 
-    Args:
-        today: What the log of decisions knows of today's answers.
+    Nothing is written down, and no file is made. A file that is not open yet is opened on a thread that holds up nobody.
     """
     import apsw
 
     books, store = hall.books, hall.store
-    found, spent = [Standing(limit, 0, 0, 0, None, is_own=True) for limit in books.limits], None
-    if await _is_there(store):
-        with suppress(apsw.Error, ConfigurationError, OSError):  # what cannot be read is not told
-            found, spent = books.ledger.standing(), books.ledger.spent()
-    days = [each.limit.micro_usd for each in found if (each.limit.scope, each.limit.period) == ("all", "day")]
-    if today is not None and spent is not None:
-        today = {**today, "spent_usd": spent / 1e6}
+    try:
+        if store.is_open or await run_unheld(_open_if_there, store):
+            return books.ledger.standing(), books.ledger.spent()
+    except (apsw.Error, ConfigurationError, OSError):
+        pass  # what cannot be read is not told
+    return None
+
+
+def _open_if_there(store: Store) -> bool:
+    if there := store.exists() and not store.is_in_memory:  # in memory there is nothing before it is opened
+        store.open()
+    return there
+
+
+def money(books: Books, today: Mapping[str, Any] | None, found: Found | None) -> dict[str, Any]:
+    """The budgets and what was spent today, as plain data for a status.
+
+    Args:
+        today: What the log of decisions knows of today's answers; what it did not tell is `None` in what is told.
+        found: What is in the books; without it, the client's own limits are told.
+    """
+    limits, spent = found or ([Standing(limit, 0, 0, 0, None, is_own=True) for limit in books.limits], None)
+    days = [each.limit.micro_usd for each in limits if (each.limit.scope, each.limit.period) == ("all", "day")]
+    if spent is not None:
+        today = {**(today or dict.fromkeys(("answers", "unpriced", "failed"))), "spent_usd": spent / 1e6}
     return {
         "limit_usd": min(days) / 1e6 if days else None,
         "today": today,
         "on_limit": books.on_limit,
-        "limits": [plain(each) for each in found],
+        "limits": [plain(each) for each in limits],
     }
 
 

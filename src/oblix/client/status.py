@@ -18,7 +18,8 @@ from oblix.agents.unheld import run_unheld
 from oblix.client import holdings
 from oblix.client.discovery import free_memory, usual_address
 from oblix.client.hall import Hall, Thought, loop_time
-from oblix.client.spend import money
+from oblix.client.keychain import all_keys_within
+from oblix.client.spend import look_into_books, money
 from oblix.client.standing import Around, address_of, row, servers_of
 from oblix.decision.facts import ModelFacts
 from oblix.settings import Settings
@@ -52,15 +53,14 @@ async def gather(hall: Hall, *, settings: Settings | None = None, within: float 
         within: Seconds that it may take.
     """
     ends = loop_time() + within
-    data = holdings.data_path(hall.recorder)
     hall.prices.kick()  # not waited for: told where it is known by the end
-    looked, engines, room, weights, spent, size = await asyncio.gather(
+    looked, engines, room, weights, keys, kept = await asyncio.gather(
         _look(hall, ends),
         _by(ends, _engines, hall, ends),
         _by(ends, free_memory),
         _by(ends, run_unheld, holdings.embedded, tuple(hall.specs().values())),
-        _by(ends, run_unheld, holdings.spent_today, data),
-        _by(ends, run_unheld, holdings.size, data),
+        all_keys_within(within),
+        _kept(hall, ends),
     )
     thought, reports = looked
     embedded, needs = weights or (None, {})
@@ -77,12 +77,24 @@ async def gather(hall: Hall, *, settings: Settings | None = None, within: float 
         "engines": None if engines is None else [_engine(engine) for engine in engines],
         "embedded": embedded,
         "models": models,
-        "keys": holdings.keys(hall.specs().values()),
-        "budget": await money(hall, spent),
+        "keys": holdings.keys(keys, hall.specs().values()),
+        "budget": kept[0],
         "policy": {"name": hall.policy.name, "rules": len(hall.policy.rules)},
         "settings_file": None if settings is None or settings.source is None else str(settings.source),
-        "data_file": None if data is None else {"path": str(data), "bytes": size, "trouble": hall.store.trouble},
+        "data_file": kept[1],
     }
+
+
+async def _kept(hall: Hall, ends: float) -> tuple[Plain, Plain | None]:
+    """What is told of the money, and of the data file."""
+    data = holdings.data_path(hall.recorder)
+    today, size, found = await asyncio.gather(
+        _by(ends, run_unheld, holdings.spent_today, data),
+        _by(ends, run_unheld, holdings.size, data),
+        _by(ends, look_into_books, hall),
+    )
+    file = None if data is None else {"path": str(data), "bytes": size, "trouble": hall.store.trouble}
+    return money(hall.books, today, found), file
 
 
 async def _by(ends: float, work: Callable[..., Awaitable[T]], *given: Any) -> T | None:

@@ -10,8 +10,9 @@ from stat import S_ISREG, S_IXOTH
 
 from oblix.errors import ConfigurationError
 from oblix.settings.keyfile import LARGEST, in_words
+from oblix.types.secret import SecretStr
 
-_read: dict[Path, tuple[tuple[int, int], Mapping[str, str]]] = {}
+_read: dict[Path, tuple[tuple[int, int], Mapping[str, SecretStr]]] = {}
 
 
 def find() -> Path | None:
@@ -30,7 +31,7 @@ def find() -> Path | None:
     return None
 
 
-def read(file: Path) -> Mapping[str, str]:
+def read(file: Path) -> Mapping[str, SecretStr]:
     """Its variables. Read again only when it has changed.
 
     Raises:
@@ -44,15 +45,19 @@ def read(file: Path) -> Mapping[str, str]:
         if known is not None and known[0] == stamp:
             return known[1]
         _refuse(file, state)
-        text = file.read_text("utf-8-sig")
+        _read[file] = stamp, _parse(file)
+        return _read[file][1]
     except (OSError, UnicodeDecodeError) as error:
         said = f"{file} cannot be read: {in_words(error)}. No key is taken from it."
-        raise ConfigurationError(said, hint="Mend it, or move it away.") from None
+    # Not in the `except`: a `UnicodeDecodeError` holds the whole file, and would stay with ours as its context.
+    raise ConfigurationError(said, hint="Mend it, or move it away.")
+
+
+def _parse(file: Path) -> dict[str, SecretStr]:
     from dotenv import dotenv_values
 
-    values = {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None}
-    _read[file] = stamp, values
-    return values
+    found = dotenv_values(stream=StringIO(file.read_text("utf-8-sig"))).items
+    return {name: SecretStr(value) for name, value in found() if value is not None}
 
 
 def _refuse(file: Path, state: os.stat_result) -> None:

@@ -27,8 +27,7 @@ def resolve_endpoint(
     `OLLAMA_HOST` may lack the scheme and the port, and may hold a bind address (`0.0.0.0`), which a client must turn into loopback:
     the rules of Ollama's own `envconfig`.
     """
-    environ = os.environ if environ is None else environ
-    found = (environ.get(variable) if variable else None) or ""
+    found = ((os.environ if environ is None else environ).get(variable) if variable else None) or ""
     if variable == "OLLAMA_HOST":
         found = found.strip().strip("\"'").strip()
         found = found and _ollama_host(found)

@@ -12,7 +12,7 @@ from stat import S_ISREG
 from tempfile import mkstemp
 
 from oblix.errors import ConfigurationError
-from oblix.types.secret import SecretStr
+from oblix.types.secret import Concealed, SecretStr
 
 LARGEST = 1 << 20  # bytes; a key has about a hundred
 _HEAD = "# Keys by provider. Written by `oblix keys set`; only you can read this file.\n"
@@ -39,12 +39,16 @@ def read() -> dict[str, SecretStr]:
         with file.open("rb") as opened:
             state = os.fstat(opened.fileno())
             _refuse(file, state)
-            return _parse(file, opened.read(LARGEST + 1))
+            keys = _parse(str(file), opened.read(LARGEST + 1))
     except FileNotFoundError:
         return {}
     except OSError as error:
         hint = "Check the path, and who may read it."
         raise ConfigurationError(f"{file} cannot be read: {in_words(error)}.", hint=hint) from None
+    if keys is None:
+        said = f'{file} is not as it was written: lines of provider = "key".'
+        raise ConfigurationError(said, hint="Mend it or remove it.")
+    return keys
 
 
 def _refuse(file: Path, state: os.stat_result) -> None:
@@ -60,17 +64,15 @@ def _refuse(file: Path, state: os.stat_result) -> None:
         raise ConfigurationError(said, hint="Take it over with chown, or move it away.")
 
 
-def _parse(file: Path, found: bytes) -> dict[str, SecretStr]:
-    place = str(file)
+def _parse(place: str, found: bytes) -> dict[str, SecretStr] | None:
+    """`None` where it is none of ours. Nothing is raised here: a traceback would show the file among its local variables."""
     try:
         values = tomllib.loads(found.decode())
         if all(isinstance(value, str) for value in values.values()):
             return {name: SecretStr(value, origin=place) for name, value in values.items()}
     except (ValueError, RecursionError):  # its message may quote a key
         pass
-    raise ConfigurationError(
-        f'{file} is not as it was written: lines of provider = "key".', hint="Mend it or remove it."
-    )
+    return None
 
 
 def put(provider: str, key: SecretStr) -> Path:
@@ -117,8 +119,8 @@ def _replace(file: Path, keys: Mapping[str, SecretStr]) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as opened:
             opened.write(_HEAD)
-            for provider in sorted(keys):  # a JSON string of printable ASCII is a TOML string
-                opened.write(f"{provider} = {json.dumps(keys[provider].reveal())}\n")
+            for provider in sorted(keys):
+                opened.write(f"{_quoted(SecretStr(provider))} = {_quoted(keys[provider])}\n")
             opened.flush()
             os.fsync(opened.fileno())
         os.replace(name, file)  # noqa: PTH105  mkstemp gives a text
@@ -126,6 +128,11 @@ def _replace(file: Path, keys: Mapping[str, SecretStr]) -> None:
         with suppress(OSError):
             os.unlink(name)  # noqa: PTH108
         raise
+
+
+def _quoted(text: SecretStr) -> Concealed:
+    """As a TOML string, which is a JSON string but for two things: it has no halves of characters, and no bare DEL."""
+    return Concealed(json.dumps(text.reveal(), ensure_ascii=False).replace("\x7f", "\\u007f"))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -19,6 +19,7 @@ Origin = Literal["argument", "environment", ".env", "keyring", "file"]
 
 _log = logging.getLogger("oblix")
 _told: set[str] = set()
+LONGEST = 4096  # characters of a key; they have about a hundred, and what is longer is another file
 _SENDABLE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -36,17 +37,21 @@ class FoundKey:
     key: SecretStr
 
 
-def near_key(
-    given: SecretStr | None, variables: tuple[str, ...], environ: Mapping[str, str] | None = None
-) -> SecretStr | None:
+def near_key(given: SecretStr | None, variables: tuple[str, ...]) -> SecretStr | None:
     """The key to use as far as no file has to be read: the one given, else the first variable that holds one."""
-    environ = os.environ if environ is None else environ
     if given is not None and not is_placeholder(given.reveal()):
         return SecretStr(given.reveal().strip(), origin="the argument api_key")
     for name in variables:
-        if not is_placeholder(environ.get(name)):
-            return SecretStr(environ[name].strip(), origin=name)
+        if not is_placeholder(os.environ.get(name)):
+            return SecretStr(os.environ[name].strip(), origin=name)
     return None
+
+
+def environment_keys(provider: str, variables: tuple[str, ...]) -> Iterator[FoundKey]:
+    """Those keys of a provider that are in the environment. Reads no file."""
+    for variable in variables:
+        if (key := near_key(None, (variable,))) is not None:
+            yield FoundKey(provider, "environment", variable, key)
 
 
 def found_keys(provider: str, variables: tuple[str, ...], *, own: bool = True) -> Iterator[FoundKey]:
@@ -57,23 +62,22 @@ def found_keys(provider: str, variables: tuple[str, ...], *, own: bool = True) -
     Args:
         own: The key is for the provider's own service. A key that we keep goes nowhere else: the keyring and the file are not asked.
     """
-    for variable in variables:
-        if (key := near_key(None, (variable,))) is not None:
-            yield FoundKey(provider, "environment", variable, key)
+    yield from environment_keys(provider, variables)
     file = dotenv.find()
     values = {} if file is None else _or_none(dotenv.read, file) or {}
     if file is not None and any(variable in values for variable in variables) and dotenv.is_open(file):
         tell(f"{file} holds keys, and every user of this machine can read it: chmod 600 {file}")
     for variable in variables:
-        if (key := near_key(None, (variable,), values)) is not None:
-            yield _found(provider, ".env", f"{variable} in {file}", key)
+        if variable in values and not is_placeholder(values[variable].reveal()):
+            yield _found(provider, ".env", f"{variable} in {file}", values[variable])
     if own:
         yield from _kept(provider)
 
 
 def _kept(provider: str) -> Iterator[FoundKey]:
-    if (value := _or_none(vault.get, provider)) and not is_placeholder(value):
-        yield _found(provider, "keyring", f"oblix/{provider} in the keyring", SecretStr(value))
+    key = _or_none(vault.get, provider)
+    if key is not None and not is_placeholder(key.reveal()):
+        yield _found(provider, "keyring", f"oblix/{provider} in the keyring", key)
     key = (_or_none(keyfile.read) or {}).get(provider)
     if key is not None and not is_placeholder(key.reveal()):
         yield _found(provider, "file", str(keyfile.path()), key)
@@ -87,7 +91,7 @@ def check(value: str) -> SecretStr:
     """A key that somebody wants kept.
 
     Raises:
-        InvalidRequest: It is a placeholder, or holds what no header can carry.
+        InvalidRequest: It is a placeholder, too long, or holds what no header can carry.
     """
     key = SecretStr(value.strip())
     del value
@@ -95,6 +99,8 @@ def check(value: str) -> SecretStr:
         raise InvalidRequest(
             "That is no key, but nothing, or what stands for one in an example.", hint="Paste the key."
         )
+    if len(key.reveal()) > LONGEST:
+        raise InvalidRequest(f"That is no key: it is longer than {LONGEST} characters.", hint="Paste the key alone.")
     if _SENDABLE.fullmatch(key.reveal()) is None:
         raise InvalidRequest(
             "That is no key: it holds blanks, line breaks or characters outside of ASCII.", hint="Paste the key alone."

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from oblix.errors import ConfigurationError
+from oblix.types.secret import SecretStr
 
 # Seconds. The system's own service answers within 50 ms; who is asked to unlock it may take longer, and is asked again by the next program.
 PATIENCE = 3.0
@@ -17,7 +18,7 @@ T = TypeVar("T")
 _hung = threading.Event()  # it did not answer once: this process leaves it alone
 
 
-def get(provider: str) -> str | None:
+def get(provider: str) -> SecretStr | None:
     """The key that it keeps; `None` where it keeps none, or there is no keyring.
 
     Raises:
@@ -25,8 +26,12 @@ def get(provider: str) -> str | None:
     """
     if _hung.is_set() or find_spec("keyring") is None:
         return None
-    found = _within(PATIENCE, lambda ring: ring.get_password(_entry(provider), USER))
-    return found if isinstance(found, str) else None
+
+    def work(ring: Any) -> SecretStr:
+        return SecretStr((_is_there(ring) and ring.get_password(_entry(provider), USER)) or "")
+
+    found = _within(PATIENCE, work)
+    return found if found and isinstance(found.reveal(), str) else None
 
 
 def put(provider: str, value: Callable[[], str], *, patience: float = 120.0) -> str | None:
@@ -62,7 +67,7 @@ def remove(provider: str, *, patience: float = 120.0) -> bool:
         return False
 
     def work(ring: Any) -> bool:
-        if ring.get_password(_entry(provider), USER) is None:
+        if not _is_there(ring) or ring.get_password(_entry(provider), USER) is None:
             return False
         ring.delete_password(_entry(provider), USER)
         return True
@@ -72,6 +77,11 @@ def remove(provider: str, *, patience: float = 120.0) -> bool:
 
 def _entry(provider: str) -> str:
     return f"oblix/{provider}"
+
+
+def _is_there(ring: Any) -> bool:
+    """Whether the machine has a keyring: where it has none, the library puts one in its place that fails, or forgets."""
+    return bool(ring.get_keyring().priority > 0)
 
 
 def _within(seconds: float, work: Callable[[Any], T]) -> T:

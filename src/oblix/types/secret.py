@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from hashlib import sha256
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, SupportsIndex
 
 MASK = "**********"
 
@@ -72,3 +72,7 @@ class Concealed(str):
 
     def __repr__(self) -> str:
         return repr(MASK)
+
+    def __getitem__(self, part: SupportsIndex | slice) -> Concealed:
+        """Concealed as well: who shows local variables cuts long texts first (rich, at 80 signs), and a header is longer than that."""
+        return Concealed(super().__getitem__(part))

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import click
-from dotenv import load_dotenv
 
 from oblix.cli.here import hook_what_is_here
 from oblix.cli.render import note
@@ -53,7 +52,6 @@ def command(  # noqa: PLR0913  one parameter per option
     quiet: bool,
 ) -> None:
     """Ask. What is piped in is appended to the prompt."""
-    load_dotenv(".env")  # a program of one's own calls load_dotenv() itself, as it likes
     prompt = " ".join(words)
     if not sys.stdin.isatty():
         prompt = f"{prompt}\n\n{piped()}".strip()

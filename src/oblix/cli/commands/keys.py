@@ -13,7 +13,7 @@ from oblix.client.keychain import all_keys
 from oblix.errors import AttemptFailed, ConfigurationError, FailureKind, InvalidRequest, KeyMissing, known_hint
 from oblix.models.registry import PROVIDERS, Provider
 from oblix.settings import keyfile, resolve_endpoint, vault
-from oblix.settings.keys import check, found_keys
+from oblix.settings.keys import LONGEST, check, found_keys
 from oblix.types.secret import SecretStr
 from oblix.types.spec import ModelSpec
 
@@ -43,7 +43,7 @@ def set_key(provider: str, to_file: bool) -> None:
 def _typed(provider: str) -> str:
     if sys.stdin.isatty():
         return str(click.prompt(f"Key of {provider}", hide_input=True, default="", show_default=False))
-    return sys.stdin.read(4097)[:4096]
+    return sys.stdin.read(LONGEST + 3)  # with a line break, and one more that tells that it is too long
 
 
 def _in_keyring(row: Provider, key: SecretStr) -> str | None:
@@ -78,14 +78,19 @@ def list_keys(as_json: bool) -> None:
 @command.command("rm")
 @click.argument("provider")
 def remove(provider: str) -> int:
-    """Forget the key of PROVIDER, in the keyring and in keys.toml."""
-    row = _row(provider)
-    from_keyring, from_file = vault.remove(row.name), keyfile.remove(row.name)
-    if not (from_keyring or from_file):
+    """Forget the key of PROVIDER, in the keyring and in keys.toml. Ends with 1 where there was none, or one of them cannot be reached."""
+    row, removed, is_sure = _row(provider), False, True
+    for forget in (keyfile.remove, vault.remove):  # what fails in one place does not keep the key in the other
+        try:
+            removed |= forget(row.name)
+        except ConfigurationError as error:
+            note(str(error))
+            is_sure = False
+    if is_sure and not removed:
         note(f"Neither the keyring nor {keyfile.path()} has a key of {row.name}.")
     for left in found_keys(row.name, row.key_env):
         note(f"There still is {left.place}, which is yours to remove.")
-    return int(not (from_keyring or from_file))
+    return int(not (is_sure and removed))
 
 
 @command.command("path")

@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import click
-from dotenv import load_dotenv
 
 from oblix.cli.commands.ask import piped
 from oblix.cli.here import hook_what_is_here
@@ -45,7 +44,6 @@ def command(  # noqa: PLR0913  one parameter per option
     as_json: bool,
 ) -> int:
     """Where a prompt would run, and why, without running it. Ends with 3 where no model may answer."""
-    load_dotenv(".env")
     prompt = " ".join(words)
     if not sys.stdin.isatty():
         prompt = f"{prompt}\n\n{piped()}".strip()

@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import click
-from dotenv import load_dotenv
 
 from oblix.cli.here import hook_what_is_here
 from oblix.cli.render import show_screen
@@ -38,7 +37,6 @@ def command(as_json: bool, every: float | None) -> int:
 
     No prompt is sent. Besides the edge servers of this machine only the hooked cloud models' hosts are contacted.
     """
-    load_dotenv(".env")
     return 0 if asyncio.run(_run(as_json=as_json, every=every)) else NoRoute.exit_code
 
 
