@@ -53,6 +53,31 @@ def test_nothing_to_answer_with(tmp_path: Path) -> None:
     assert "oblix models fetch smollm2" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("args", "code", "exit_code"),
+    [
+        (("--json", "hello"), "OBX-CONFIG", 2),
+        (("ask", "--json", "-m", "openai:gpt-4o-mini", "hello"), "OBX-KEY", 4),
+        (("ask", "--json", "--modle", "x", "hello"), "OBX-INVALID", 2),
+        (("sessions", "show", "--json", "nowhere"), "OBX-INVALID", 2),
+        (("budget", "set", "much", "--json"), "OBX-INVALID", 2),
+    ],
+)
+def test_with_json_an_error_is_an_object(args: tuple[str, ...], code: str, exit_code: int, tmp_path: Path) -> None:
+    """On stderr, because stdout is for answers; its keys are never renamed."""
+    done = run(tmp_path, *args)
+    assert (done.returncode, done.stdout) == (exit_code, "")
+    error = json.loads(done.stderr)["error"]
+    assert set(error) == {"code", "message", "hint", "request_id", "exit_code"}
+    assert (error["code"], error["exit_code"]) == (code, exit_code)
+    assert error["message"]
+
+
+def test_json_after_a_double_dash_is_part_of_the_prompt(tmp_path: Path) -> None:
+    done = run(tmp_path, "ask", "--", "hello", "--json")
+    assert done.stderr.startswith("error: ")
+
+
 def test_unknown_option_is_a_usage_error(tmp_path: Path) -> None:
     """Click's own message, exit code 2."""
     done = run(tmp_path, "ask", "--modle", "x", "hello")

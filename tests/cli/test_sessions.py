@@ -30,6 +30,23 @@ def played(talk: Callable[[Upstream, dict[str, str]], None]) -> None:
     asyncio.run(main())
 
 
+def test_where_nothing_is_it_says_so(tmp_path: Path) -> None:
+    """Beside the output, which stays empty for programs."""
+    for words, told in {
+        ("list",): "There is no session yet. Begin one: oblix chat, or session_id=… in a program.\n",
+        ("list", "--where", "project=atlas"): "No session has that in its metadata. All of them: oblix sessions list\n",
+        (
+            "search",
+            "lisbon",
+        ): "Nothing was found: a message must hold all of the words. All sessions: oblix sessions list\n",
+    }.items():
+        shown = run(tmp_path, "sessions", *words)
+        assert (shown.returncode, shown.stdout, shown.stderr) == (0, "", told)
+        listed = run(tmp_path, "sessions", *words, "--json")
+        assert (listed.returncode, listed.stdout, listed.stderr) == (0, "[]\n", "")
+    assert not (tmp_path / "oblix").exists()
+
+
 def test_list_and_show(tmp_path: Path) -> None:
     remembered(tmp_path, "What is the capital of Portugal?")
     listed = run(tmp_path, "sessions", "list")
@@ -55,7 +72,7 @@ def test_search(tmp_path: Path) -> None:
     assert "yes" in found.stdout
     assert json.loads(run(tmp_path, "sessions", "search", "yes", "--json").stdout)[0]["session_id"] == "abc123"
     nothing = run(tmp_path, "sessions", "search", '"unheard (of')
-    assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "")
+    assert (nothing.returncode, nothing.stdout) == (0, "")
 
 
 def test_export_import_merge_and_rm(tmp_path: Path) -> None:
@@ -125,5 +142,6 @@ def test_a_private_chat_stays_private(tmp_path: Path) -> None:
 
     played(talk)
     session = json.loads(run(tmp_path, "sessions", "list", "--json").stdout)[0]["id"]
+    assert run(tmp_path, "sessions", "list").stdout.endswith("\t2\t(no title)\n")
     shown = json.loads(run(tmp_path, "sessions", "show", session, "--json").stdout)
     assert [each["private"] for each in shown["messages"]] == [True, True]

@@ -55,6 +55,7 @@ def test_a_private_turn_that_fails_is_kept_as_private(tmp_path: Path) -> None:
         found = client.load_session("s1")
         assert found is not None
         assert [each["private"] for each in found["messages"]] == [True, True]
+        assert found["title"] == ""  # a list of sessions is no place for it
         await client.shutdown()
 
     asyncio.run(main())

@@ -396,6 +396,21 @@ def test_old_ones_are_forgotten_but_not_while_they_wait(tmp_path: Path) -> None:
     store.close()
 
 
+def test_nothing_private_becomes_a_title(opened: tuple[Store, Sessions], tmp_path: Path) -> None:
+    store, sessions = opened
+    for number, private in enumerate((1, 2)):
+        told: dict[str, Any] = {"request_id": f"r{number}", "private": private}
+        store.write_now(sessions.asked("s", [Message("user", "My ward")], **told))
+        store.write_now(sessions.answered("s", Message("assistant", "12"), model_id="a:b", **told))
+    asyncio.run(sessions.append("s", [Message("user", "My room", private=True)]))
+    file = tmp_path / "s.json"
+    assert asyncio.run(sessions.export_to("s", file))
+    again = asyncio.run(sessions.import_from(file))
+    assert [each["title"] for each in sessions.latest()] == ["", ""]
+    asyncio.run(sessions.append("s", [Message("user", "The weather")]))
+    assert {each["id"]: each["title"] for each in sessions.latest()} == {"s": "The weather", again: ""}
+
+
 def test_titles_and_metadata(opened: tuple[Store, Sessions]) -> None:
     store, sessions = opened
     say(store, sessions, "s", "What is\n  the \ud800 capital of France, and " + "why " * 40, "Paris", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -11,6 +12,7 @@ from oblix import (
     AgentReport,
     AllModelsFailed,
     BaseAgent,
+    BudgetExceeded,
     Candidate,
     Decision,
     FailureKind,
@@ -32,11 +34,14 @@ from oblix import (
     ToolCall,
     __version__,
 )
-from oblix.agents import ConnectivityAgent, ResourceMonitor
+from oblix.agents import ConnectivityAgent, CostAgent, ResourceMonitor
+from oblix.client.books import Approve
+from oblix.ledger.report import Spend, Sums
 from oblix.sync import OblixClient as SyncClient
 from oblix.sync import Stream as SyncStream
 from oblix.testing import Block, Cut, Enter, Fail, ScriptedModel, VirtualClockLoop, Wait, run
 from oblix.types.attempt import Attempt
+from oblix.types.money import Limit, Room
 from oblix.types.request import Request
 
 
@@ -126,6 +131,62 @@ async def streams(client: OblixClient) -> None:
         assert_type(await s.reply(), Reply)
 
 
+async def money(client: OblixClient) -> None:
+    agent = CostAgent(2.5, "mine", monthly_budget=40)
+    assert_type(client.hook_agent(agent), bool)
+    assert_type((agent.daily_budget, agent.monthly_budget), tuple[float, float | None])
+    assert_type(agent.limits, tuple[Limit, ...])
+    assert_type(await agent.check(), AgentReport)
+    found = await client.spend("model", since=date(2026, 11, 1))
+    assert_type(found, Spend)
+    assert_type((found.usd, found.total.saved_usd), tuple[float, float])
+    assert_type(found.rows, Mapping[str, Sums])
+    assert_type(found.to_dict(), dict[str, Any])
+
+    async def ask(over: BudgetExceeded) -> bool:
+        assert_type(over.room, Room | None)
+        return False
+
+    client.approve_over_budget = ask
+    client.approve_over_budget = lambda over: over.room is not None
+    client.approve_over_budget = None
+    approve: Approve | None = client.approve_over_budget
+    print(approve)
+
+
+async def sessions(client: OblixClient) -> None:
+    assert_type(await client.create_session("t", {"system": "be brief"}, {"tag": 1}), str)
+    assert_type(await client.create_and_use_session(title="t", initial_context=None, metadata=None), str)
+    assert_type(client.use_session("s"), bool)
+    assert_type(client.use_session(None), bool)
+    client.current_session_id = None
+    current: str | None = client.current_session_id
+    print(current)
+    assert_type(client.list_sessions(limit=5, filter_metadata={"project.name": "x"}), list[dict[str, Any]])
+    assert_type(client.find_session("s"), str)
+    assert_type(client.load_session("s"), dict[str, Any] | None)
+    assert_type(client.delete_session("s"), bool)
+    assert_type(client.rename_session("s", "t"), bool)
+    assert_type(client.update_session_metadata("s", {"tag": None}), bool)
+    assert_type(client.get_session_metadata("s"), dict[str, Any] | None)
+    assert_type(await client.add_messages("s", [Message("user", "hi"), {"role": "assistant", "content": "ho"}]), None)
+    assert_type(client.pin_message("s", "m"), bool)
+    assert_type(client.unpin_message("s", "m"), bool)
+    found = await client.search_sessions("words", limit=5, session_id="s", role="user", filter_metadata={})
+    assert_type(found, list[dict[str, Any]])
+    assert_type(await client.export_session("s", "x.json"), bool)
+    assert_type(await client.export_session("s", file_path=Path("x.json")), bool)
+    assert_type(await client.import_session(Path("x.json"), new_id=False, use_immediately=True), str | None)
+    assert_type(await client.import_session(file_path="x.json"), str | None)
+    assert_type(await client.merge_sessions(["a", "b"], title="t", use_immediately=True), str | None)
+    assert_type(await client.merge_sessions(session_ids=("a", "b")), str | None)
+    assert_type(await client.copy_session("s", new_title="t", use_immediately=True), str | None)
+    assert_type(await client.fork_session("s", "m", title="t", use_immediately=True), str | None)
+    assert_type(await client.chat_once("hi", session_id="s", private=True), Reply)
+    assert_type(await client.start_chat("s", system="be brief"), str)
+    assert_type(await client.chat_streaming(session_id=None, max_cost_usd=0.1), str)
+
+
 def blocks() -> None:
     with SyncClient(policy="private") as client:
         assert_type(client, SyncClient)
@@ -139,6 +200,48 @@ def blocks() -> None:
             for piece in s:
                 assert_type(piece, str | Reset)
             assert_type(s.reply(), Reply)
+
+
+def blocks_on_money(client: SyncClient) -> None:
+    assert_type(client.hook_agent(CostAgent(daily_budget=5.0)), bool)
+    assert_type(client.spend(), Spend)
+    assert_type(client.spend(by="tag", since="7d"), Spend)
+
+    def ask(over: BudgetExceeded) -> bool:
+        return over.room is not None
+
+    client.approve_over_budget = ask
+    approve: Approve | None = client.approve_over_budget
+    print(approve)
+
+
+def blocks_on_sessions(client: SyncClient) -> None:
+    assert_type(client.create_session("t", {"system": "be brief"}, {"tag": 1}), str)
+    assert_type(client.create_and_use_session(title="t"), str)
+    assert_type(client.use_session(None), bool)
+    client.current_session_id = "s"
+    current: str | None = client.current_session_id
+    print(current)
+    assert_type(client.list_sessions(limit=5, filter_metadata={"tag": 1}), list[dict[str, Any]])
+    assert_type(client.find_session("s"), str)
+    assert_type(client.load_session("s"), dict[str, Any] | None)
+    assert_type(client.delete_session("s"), bool)
+    assert_type(client.rename_session("s", "t"), bool)
+    assert_type(client.update_session_metadata("s", {"tag": None}), bool)
+    assert_type(client.get_session_metadata("s"), dict[str, Any] | None)
+    assert_type(client.add_messages("s", [Message("user", "hi"), {"role": "assistant", "content": "ho"}]), None)
+    assert_type(client.pin_message("s", "m"), bool)
+    assert_type(client.unpin_message("s", "m"), bool)
+    found = client.search_sessions("words", limit=5, session_id="s", role="user", filter_metadata={})
+    assert_type(found, list[dict[str, Any]])
+    assert_type(client.export_session("s", file_path="x.json"), bool)
+    assert_type(client.import_session(Path("x.json"), new_id=False, use_immediately=True), str | None)
+    assert_type(client.merge_sessions(["a", "b"], title="t", use_immediately=True), str | None)
+    assert_type(client.copy_session("s", new_title="t"), str | None)
+    assert_type(client.fork_session("s", "m", title="t"), str | None)
+    assert_type(client.chat_once("hi", session_id="s", private=True), Reply)
+    assert_type(client.start_chat("s", system="be brief"), str)
+    assert_type(client.chat_streaming(session_id=None, max_cost_usd=0.1), str)
 
 
 class Budget(BaseAgent):

@@ -6,6 +6,7 @@ import importlib
 import io
 import sys
 from difflib import get_close_matches
+from itertools import takewhile
 from typing import Any
 
 import click
@@ -75,7 +76,10 @@ def oblix(ctx: click.Context) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run, and give the exit code: 0 ok · 1 failed · 2 usage · 3 no route · 4 key · 5 budget · 130 interrupted."""
+    """Run, and give the exit code: 0 ok · 1 failed · 2 usage · 3 no route · 4 key · 5 budget · 130 interrupted.
+
+    With `--json` an error is a line of JSON on stderr: `error` with `code`, `message`, `hint`, `request_id`, `exit_code`.
+    """
     from oblix.errors import OblixError
 
     for stream in (
@@ -84,12 +88,14 @@ def main(args: list[str] | None = None) -> int:
     ):  # a terminal that cannot show a character gets a question mark, not a traceback
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    args = sys.argv[1:] if args is None else args
+    as_json = "--json" in takewhile(lambda word: word != "--", args)
     try:
         result: Any = oblix.main(args=args, prog_name="oblix", standalone_mode=False)
     except OblixError as error:
         from oblix.cli.render import show_error
 
-        show_error(error)
+        show_error(error, as_json=as_json)
         return error.exit_code
     except click.exceptions.Abort:
         sys.stderr.write("\ninterrupted\n")
@@ -98,7 +104,7 @@ def main(args: list[str] | None = None) -> int:
         sys.stderr.write("\ninterrupted\n")
         return 130
     except click.ClickException as error:
-        error.show()
+        _show_usage(error, as_json=as_json)
         return error.exit_code
     except BrokenPipeError:  # the reader has seen enough
         sys.stderr.close()
@@ -107,3 +113,14 @@ def main(args: list[str] | None = None) -> int:
         sys.stderr.write(f"error: the output cannot be written: {error.strerror or error}\n")
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _show_usage(error: click.ClickException, *, as_json: bool) -> None:
+    if not as_json:
+        error.show()
+        return
+    from oblix.cli.render import show_error_object
+    from oblix.errors import InvalidRequest
+
+    told = {"code": InvalidRequest.code, "message": error.format_message(), "hint": None, "request_id": None}
+    show_error_object({**told, "exit_code": error.exit_code})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
 from oblix.decision.layout import Part, Table, columns, lay_out
@@ -42,10 +43,19 @@ def note(text: str) -> None:
     sys.stderr.write(f"{dim}{text}{plain}\n")
 
 
-def show_error(error: OblixError) -> None:
+def show_error(error: OblixError, *, as_json: bool = False) -> None:
     """What happened, why, what to do next."""
+    if as_json:
+        told = {"code": error.code, "message": error.message, "hint": error.hint, "request_id": error.request_id}
+        show_error_object({**told, "exit_code": error.exit_code})
+        return
     red, plain = ("\x1b[31m", "\x1b[0m") if is_colourful() else ("", "")
     sys.stderr.write(f"{red}error:{plain} {error}\n")
+
+
+def show_error_object(error: Mapping[str, object]) -> None:
+    """For programs that asked for JSON: one line beside the answer, which there is none of."""
+    sys.stderr.write(json.dumps({"error": error}, ensure_ascii=False) + "\n")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -21,7 +21,7 @@ from oblix.client.books import Approve
 from oblix.client.conversation import Conversations
 from oblix.client.facts import known_spec
 from oblix.client.hall import Hall, Thought, loop_time
-from oblix.client.hooks import build, canonical, canonical_id, concealed
+from oblix.client.hooks import build, canonical, canonical_id, concealed, without_strays
 from oblix.client.lifeline import Lifeline, show_errors_briefly
 from oblix.client.screening import checked
 from oblix.client.stream import Stream
@@ -142,7 +142,7 @@ class OblixClient(Conversations):
         """A client with everything that this machine has: see `discover`. `client.discovered.lines()` tells what that was.
 
         Args:
-            cloud: Use the cloud as well, where a key for it is in the environment. A key alone changes nothing.
+            cloud: Use the cloud as well, where there is a key for it. A key alone changes nothing.
             arguments: Those of the constructor.
         """
         client = await asyncio.to_thread(partial(cls, **arguments))  # it may read a settings file
@@ -158,7 +158,7 @@ class OblixClient(Conversations):
         is contacted: the usual ports on loopback and the address in `OLLAMA_HOST`, for a second at most. Nothing is printed.
 
         Args:
-            cloud: Hook a model of each provider whose key is in the environment, too; without it such keys are only told of.
+            cloud: Hook a model of each provider that there is a key for, too; without it such keys are only told of.
             agents: Hook the built-in agents that are not hooked yet.
         """
         from oblix.client.discovery import discover
@@ -182,7 +182,7 @@ class OblixClient(Conversations):
             model_type: A provider: `ModelType.OLLAMA`, `OPENAI`, `CLAUDE`, `EMBEDDED`, or any name of the registry (`"groq"`, …).
             model_name: The provider's name of the model; for `embedded`: `smollm2`, a GGUF path, `ollama/NAME`, an address.
             endpoint: Base address; by default the provider's own, or its environment variable.
-            api_key: By default from the environment; placeholders such as `"your_openai_api_key"` count as not given.
+            api_key: By default from wherever one is kept (docs/keys.md); placeholders such as `"your_openai_api_key"` count as not given.
             options: `place` ("edge" or "cloud"), `tier` (1 is lowest), `window` (tokens), `price` ((input, output) in USD per million
                 tokens, a `Price`, or a mapping of its fields), `timeouts` (`Timeouts`, in seconds; learned where left out), `prefill`
                 (whether it can go on from the beginning of an answer, for `on_break="continue"`); `keep_alive` for Ollama, `max_tokens` for
@@ -194,7 +194,7 @@ class OblixClient(Conversations):
         Raises:
             ConfigurationError: A setting cannot be right; the message says which and what to do.
         """
-        api_key = concealed(api_key)
+        api_key, options = concealed(api_key), without_strays(options)
         self._hook(model_type, model_name, endpoint, api_key, options)
         return True
 

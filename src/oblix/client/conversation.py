@@ -42,7 +42,7 @@ class Conversations:
         """Begin a session; gives its id.
 
         Args:
-            title: By default made of the first prompt.
+            title: By default made of the first prompt that is not private.
             initial_context: Kept with it. Its `"system"` is the system prompt of every request that brings none.
             metadata: Kept with it, for `list_sessions(filter_metadata=…)`.
         """

@@ -15,7 +15,7 @@ from oblix.agents.base import BaseAgent
 from oblix.client.books import Approve
 from oblix.client.client import OblixClient as AsyncClient
 from oblix.client.hall import Thought
-from oblix.client.hooks import concealed
+from oblix.client.hooks import concealed, without_strays
 from oblix.client.stream import Stream as AsyncStream
 from oblix.client.sync_conversation import Conversations, soon
 from oblix.client.wishes import Wishes
@@ -179,7 +179,7 @@ class OblixClient(Conversations):
         **options: Any,
     ) -> bool:
         """See `oblix.OblixClient.hook_model`."""
-        api_key = concealed(api_key)
+        api_key, options = concealed(api_key), without_strays(options)
         return self._run(self._client.hook_model(model_type, model_name, endpoint, api_key, **options))
 
     def hook_settings(self, row: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
@@ -21,14 +22,14 @@ async def soon(work: Callable[[], T]) -> T:
     return work()
 
 
-class Conversations:
+class Conversations(ABC):
     """See `oblix.client.conversation.Conversations`."""
 
     _client: AsyncClient
 
+    @abstractmethod
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end on the twin's loop."""
-        raise NotImplementedError
 
     @property
     def current_session_id(self) -> str | None:

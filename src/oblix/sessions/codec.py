@@ -8,6 +8,7 @@ from typing import Any
 
 from oblix.types.messages import Image, Message, Part, Text, Thought, ToolCall
 
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what reading a damaged body trips over
 # Nothing is escaped that need not be: two halves of a character that stand side by side, `\\ud83d\\ude00`, would be read as one whole.
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -27,8 +28,12 @@ def pack(message: Message, **beside: Any) -> bytes:
 
 
 def unpack(role: Any, body: bytes, *, private: bool = False, pinned: bool = False) -> Message:
-    """The message again."""
-    found = json.loads(body)
+    """The message again.
+
+    Raises:
+        Any of UNREADABLE: The file was damaged there; SQLite does not see that within a text.
+    """
+    found = saying(body)
     get = found.get
     parts = get("parts")
     return Message(
@@ -40,6 +45,18 @@ def unpack(role: Any, body: bytes, *, private: bool = False, pinned: bool = Fals
         tuple(Thought(**thought) for thought in get("thoughts", ())),
         pinned,
     )
+
+
+def saying(body: bytes) -> dict[str, Any]:
+    """What a body holds, with a `text` at least.
+
+    Raises:
+        Any of UNREADABLE: It is none.
+    """
+    found: dict[str, Any] = json.loads(body)
+    if not isinstance(found["text"], str):
+        raise TypeError("its text is none")
+    return found
 
 
 def _part(part: dict[str, Any]) -> Part:

@@ -328,12 +328,12 @@ def _from(row: Row, session_id: str) -> Row:
 
 
 def title_of(messages: Sequence[Message]) -> str:
-    """The first line of what is asked, for a session without a title."""
-    return _shortened(message.text for message in messages if message.role == "user")
+    """The first line of what is asked, for a session without a title; nothing private, because lists are looked at over shoulders."""
+    return _shortened(message.text for message in messages if message.role == "user" and not message.private)
 
 
 def _title_of_rows(rows: Sequence[Row]) -> str:
-    return _shortened(str(plain(row.body)["text"]) for row in rows if row.role == "user")
+    return _shortened(str(plain(row.body)["text"]) for row in rows if row.role == "user" and not row.private)
 
 
 def _shortened(texts: Iterator[str] | Any) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from oblix.decision.tokens import estimate_messages
 from oblix.errors import InvalidRequest
-from oblix.sessions import rows, search, transfer
-from oblix.sessions.codec import compact, pack, unpack
+from oblix.sessions import recalled, rows, search, transfer
+from oblix.sessions.codec import compact, pack
+from oblix.sessions.recalled import Recalled
 from oblix.sessions.rows import Row
 from oblix.storage.store import Store, Work
 from oblix.types.messages import Message
@@ -23,48 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LEASE = 3600.0  # seconds after which an unanswered question is given up, where nobody can tell whether its process still works
-TURN = 2  # versions that a question and its answer are apart
-_COLUMNS = "SELECT seq, private, pinned, tokens, role, request_id, body FROM message "
-_NEWEST = _COLUMNS + "WHERE session_id = ? AND state = 'whole' ORDER BY seq DESC"
-# By its own index: without statistics SQLite would go through all of a session by the other one.
-_PINNED = (
-    _COLUMNS + "INDEXED BY message_pinned WHERE session_id = ? AND pinned AND state = 'whole' AND seq < ? ORDER BY seq"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Recalled:
-    """The end of a conversation, as it goes before a prompt.
-
-    Attributes:
-        messages: Whole turns, and what is pinned; labelled as they were kept.
-        left_out: How many messages lie before them, about.
-        context: What the session was begun with.
-        redacted: One of them was sent with placeholders only.
-        tokens: Of the messages, by estimate.
-        version: When the session began, and how often it has changed since: where that is the same, the messages are, too.
-    """
-
-    messages: tuple[Message, ...]
-    left_out: int
-    context: Mapping[str, Any]
-    redacted: bool
-    tokens: int
-    version: tuple[float, int]
-
-    def gone_on(self, said: Sequence[Message], version: int, *, redacted: bool) -> Recalled | None:
-        """With a question and its answer behind it; `None` where somebody else spoke meanwhile."""
-        begun, known = self.version
-        if version != known + TURN:
-            return None
-        return Recalled(
-            (*self.messages, *said),
-            self.left_out,
-            self.context,
-            self.redacted or redacted,
-            self.tokens + estimate_messages(tuple(said)),
-            (begun, version),
-        )
 
 
 class Sessions:
@@ -99,7 +57,7 @@ class Sessions:
         *,
         session_id: str | None = None,
     ) -> str:
-        """Begin a session; gives its id. Without a title it gets one from its first prompt."""
+        """Begin a session; gives its id. Without a title it gets one from its first prompt that is not private."""
         found = session_id or uuid4().hex
         row = (found, title or "", _plain("initial_context", context), _plain("metadata", metadata), self._wall())
         await self._store.write(lambda db: rows.make(db, *row))
@@ -148,30 +106,17 @@ class Sessions:
 
     # --- on the path of a prompt ---
 
-    def recent(self, session_id: str, tokens: int, known: Recalled | None = None) -> Work[Recalled | None]:
-        """Reads the end of a conversation, of about so many tokens; what lies before costs nothing, however much it is.
-
-        Args:
-            known: What was read before, which is given again if nothing has changed.
-        """
-        place = rows.sound(session_id)
-
-        def work(db: apsw.Connection) -> Recalled | None:
-            found = db.execute("SELECT context, created_at, version FROM session WHERE id = ?", (place,)).fetchone()
-            if found is None:
-                return None
-            version = (found[1], found[2])
-            if known is not None and known.version == version and known.tokens <= tokens:
-                return known
-            return _recalled(db, place, tokens, rows.plain(found[0]), version)
-
-        return work
+    def recent(
+        self, session_id: str, tokens: int, known: Recalled | None = None, *, goes_on: bool = False
+    ) -> Work[Recalled | None]:
+        """See `oblix.sessions.recalled.recent`."""
+        return recalled.recent(session_id, tokens, known, goes_on=goes_on)
 
     def asked(self, session_id: str, messages: Sequence[Message], *, request_id: str, private: int = 0) -> Work[None]:
         """Writes a question that waits for its answer; the session is made if need be."""
         at, owner = self._wall(), self._me()
         new = [_row(each, at, "open", private=private, request_id=request_id, owner=owner) for each in messages]
-        title = rows.title_of(messages)
+        title = "" if private else rows.title_of(messages)
 
         def work(db: apsw.Connection) -> None:
             rows.append(db, session_id, new, at, title)
@@ -296,51 +241,6 @@ class Sessions:
     async def _write(self, work: Work[T]) -> T:
         """In a thread: many rows take their time."""
         return await asyncio.to_thread(self._store.write_now, work)
-
-
-def _recalled(
-    db: apsw.Connection, session_id: str, tokens: int, context: Mapping[str, Any], version: tuple[float, int]
-) -> Recalled:
-    found: list[tuple[Any, ...]] = []
-    left, begin = tokens, 1  # the place from which on all is told
-    newest_first = db.execute(_NEWEST, (session_id,))
-    for row in newest_first:
-        left -= row[3]
-        if left < 0:
-            begin = row[0] + 1
-            break
-        found.append(row)
-    newest_first.close()
-    found.reverse()
-    before: list[tuple[Any, ...]] = []
-    if begin > 1:
-        while found and found[0][4] != "user":  # half a turn
-            begin = found.pop(0)[0] + 1
-        before = list(db.execute(_PINNED, (session_id, begin)))
-    turns = _by_question(found)
-    if begin > 1:  # the question of such an answer lies before them
-        turns = [turn for turn in turns if turn[0][4] != "assistant" or not turn[0][5]]
-    told = [*before, *chain.from_iterable(turns)]
-    messages = tuple(unpack(r[4], r[6], private=r[1] == 1, pinned=bool(r[2])) for r in told)
-    left_out = begin - 1 + len(found) - len(told)
-    return Recalled(messages, left_out, context, any(r[1] == 2 for r in told), sum(r[3] for r in told), version)
-
-
-def _by_question(found: Sequence[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:
-    """The turns: each answer behind its question, also where two processes asked at once, or a request's name came again."""
-    turns: list[list[tuple[Any, ...]]] = []
-    unanswered: dict[str, list[tuple[Any, ...]]] = {}
-    for row in found:
-        role, request_id = row[4], row[5]
-        turn = unanswered.get(request_id)
-        if turn is None:
-            turns.append(turn := [])
-        turn.append(row)
-        if request_id and role != "assistant":
-            unanswered[request_id] = turn
-        else:
-            unanswered.pop(request_id, None)
-    return turns
 
 
 def _row(

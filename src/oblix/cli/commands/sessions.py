@@ -12,6 +12,7 @@ import click
 
 from oblix.cli.render import note, show_story, table
 from oblix.client import OblixClient
+from oblix.client.chat import UNTITLED
 from oblix.decision.layout import Part, Table
 from oblix.errors import InvalidRequest
 
@@ -40,13 +41,15 @@ def list_(limit: int, where: tuple[str, ...], as_json: bool) -> None:
         _print(found)
         return
     rows = [
-        (each["id"][:SHORT], each["updated_at"][:16], str(each["message_count"]), _line(each["title"]))
+        (each["id"][:SHORT], each["updated_at"][:16], str(each["message_count"]), _line(each["title"]) or UNTITLED)
         for each in found
     ]
     if rows:
         click.echo(table(("session", "updated", "messages", "title"), rows))
-    elif sys.stderr.isatty():
-        note("There are no sessions yet: `oblix chat` begins one.")
+    elif where:
+        note("No session has that in its metadata. All of them: oblix sessions list")
+    else:
+        note("There is no session yet. Begin one: oblix chat, or session_id=… in a program.")
 
 
 @command.command("show")
@@ -60,7 +63,10 @@ def show(session: str, as_json: bool) -> None:
     if as_json:
         _print(found)
         return
-    head = (f"{found['title']} ({found['id']})", f"Begun {found['created_at'][:16]}, last {found['updated_at'][:16]}.")
+    head = (
+        f"{found['title'] or UNTITLED} ({found['id']})",
+        f"Begun {found['created_at'][:16]}, last {found['updated_at'][:16]}.",
+    )
     show_story([Part(lines=head), *(Part(_who(each), tuple(_lines(each))) for each in found["messages"])])
 
 
@@ -82,8 +88,8 @@ def search(words: tuple[str, ...], session: str | None, limit: int, as_json: boo
     ]
     if rows:
         show_story([Part(table=Table(("session", "at", "role", "found"), tuple(rows)))])
-    elif sys.stderr.isatty():
-        note("Nothing was found.")
+    else:
+        note("Nothing was found: a message must hold all of the words. All sessions: oblix sessions list")
 
 
 @command.command("export")
