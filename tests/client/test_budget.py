@@ -125,6 +125,29 @@ def test_an_answer_that_a_budget_cut_says_so() -> None:
     assert "cut short" in footer(reply)
 
 
+def test_energy_at_home_is_charged_and_a_budget_holds_for_it() -> None:
+    """Priced, a model at home is in the books, ends where its budget does, and is refused then; one without a price goes on."""
+    answers = ["yes", End("stop", Usage(100, 40))], [*["word "] * 2000, End("stop", Usage(7, 2000))]
+    made = client(edge(*answers, name="ollama:priced", price=Price(0.00625, 0.125, "energy")), micro_usd=100)
+
+    async def main() -> None:
+        first = await made.execute("hi")
+        assert first.metrics["cost_usd"] == first.attempts[0].cost_usd == 6e-6  # 0.625 and 5, rounded up once
+        second = await made.execute("hi")
+        assert second.finish_reason == "budget"
+        assert 500 < second.response.count("word") < 1000
+        books = (await made.spend("place")).rows["edge"]
+        assert (books.calls, books.micro_usd) == (2, round(1e6 * (6e-6 + second.metrics["cost_usd"])))
+        assert 80 < books.micro_usd <= 100
+        await made._hall.books.ledger.set_limit(Limit("all", "day", books.micro_usd, origin="a test"))
+        with pytest.raises(BudgetExceeded, match="'day'"):
+            await made.execute("hi")
+        made.hook(edge("free"))
+        assert (await made.execute("hi")).response == "free"
+
+    run(main())
+
+
 def test_an_unpriced_model_is_refused_where_a_budget_is_set_and_the_line_is_told() -> None:
     with pytest.raises(BudgetExceeded) as refused:
         run(client(ScriptedModel("openai:own", price=None)).execute("hi"))

@@ -82,6 +82,12 @@ def test_an_answer_at_home_saved_the_whole_price() -> None:
     assert reply.metrics["saved_usd"] == pytest.approx((1000 * 10 + 100 * 30) / 1e6)
 
 
+def test_energy_at_home_lowers_what_an_answer_saved() -> None:
+    reply = ask(edge(says(1000, 100), price=Price(0.1, 2.0, "energy")), cloud(price=TIERED))
+    assert (reply.model_id, reply.metrics["cost_usd"]) == ("ollama:phi", pytest.approx((1000 * 0.1 + 100 * 2) / 1e6))
+    assert reply.metrics["saved_usd"] == pytest.approx((1000 * 9.9 + 100 * 28) / 1e6)
+
+
 def test_the_own_cache_of_a_cloud_saved_nothing() -> None:
     """The cheapest cloud is the one that answered; that a part was cached makes it no cheaper than itself."""
     reply = ask(cloud(says(1000, 100, 900), price=TIERED))
