@@ -372,3 +372,32 @@ def test_whatever_comes_the_limit_holds_and_everybody_gets_an_answer(
         await asyncio.to_thread(store.close)
 
     run(main())
+
+
+def test_what_comes_back_in_one_turn_of_the_loop_is_offered_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever gives something back does not go through the whole line for it: with 1,000 in it that held the loop up for 12 ms each time."""
+    asked: list[str] = []
+    may_try = Ledger._may_try
+
+    def counted(ledger: Ledger, given: Claim, *rest: Any) -> bool:
+        asked.append(given.id)
+        return may_try(ledger, given, *rest)
+
+    async def main() -> None:
+        ledger = ledger_on(file, limit(100))
+        await taught(ledger, 90)
+        held = [await ledger.reserve(claim(10)) for _ in range(5)]
+        monkeypatch.setattr(Ledger, "_may_try", counted)
+        waits = [asyncio.create_task(ledger.reserve(exact(90), until=0.01)) for _ in range(3)]
+        await soon()
+        asked.clear()
+        for each in held[:3]:
+            each.settle(spent(0))
+        assert asked == []
+        await soon()
+        assert len(asked) == len(set(asked)) == 3
+        assert len(await asyncio.gather(*waits, return_exceptions=True)) == 3
+        for each in held[3:]:
+            each.settle(spent(0))
+
+    run(main())

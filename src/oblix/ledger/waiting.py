@@ -31,6 +31,7 @@ class Line:
         self._trying: Place | None = None
         self._again = False
         self._timer: asyncio.TimerHandle | None = None
+        self._waking: asyncio.Handle | None = None
         self._looks = 0
 
     def __len__(self) -> int:
@@ -45,17 +46,19 @@ class Line:
         return Place(self, pairs, may_try)
 
     def wake(self) -> None:
-        """Something was given back."""
-        if self._trying is not None:
-            self._again = True
-        else:
-            self._offer(0)
+        """Something was given back: it is offered in the loop's next turn, with all that came back by then.
+
+        With 1,000 in line one round takes 10 ms, which not every answer that ends may cost.
+        """
+        if self._places and self._waking is None:
+            self._waking = self._places[0].loop.call_soon(self._woken)
 
     def close(self) -> None:
         """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for each in (self._timer, self._waking):
+            if each is not None:
+                each.cancel()
+        self._timer = self._waking = None
 
     # --- for places ---
 
@@ -91,6 +94,13 @@ class Line:
         kept = (each for each in self._places if each.passed >= MOST_PASSED and each.is_passed_by(pairs))
         return next((each.refused for each in kept), None)
 
+    def _woken(self) -> None:
+        self._waking = None
+        if self._trying is not None:
+            self._again = True
+        else:
+            self._offer(0)
+
     def _offer(self, position: int) -> None:
         """It is the turn of the first one from here on that may get something, or is to be told that it will not."""
         if not self._places:
@@ -119,6 +129,7 @@ class Place:
     """A call's place in the line.
 
     Attributes:
+        loop: In which it waits.
         passed: How often somebody behind it got something.
         refused: By which budget.
     """
@@ -128,20 +139,20 @@ class Place:
         self.may_try = may_try
         self.passed = 0
         self.refused: Refused | None = None
+        self.loop = asyncio.get_running_loop()
         self._line = line
         self._is_in_line = False
         self._turn: asyncio.Future[bool] | None = None
 
     async def wait_turn(self, until: float, *, first: bool = False) -> bool:
         """Wait until it may try again; `False` when it is too late (loop time)."""
-        loop = asyncio.get_running_loop()
-        self._turn = loop.create_future()
+        self._turn = self.loop.create_future()
         if self._is_in_line:
             self._line.tried(self)
         else:
             self._is_in_line = True
             self._line.join(self, first=first)
-        timer = loop.call_at(until, self._wake, False)
+        timer = self.loop.call_at(until, self._wake, False)
         try:
             return await self._turn
         finally:
