@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oblix.client.wishes import MAX_IMAGE, WISHES, parse, read_message
+from oblix.client.wishes import MAX_IMAGE, MOST_TAGS, WISHES, parse, read_message
 from oblix.errors import InvalidRequest
 from oblix.types.messages import Image, Message, ResponseFormat, Text, Tool, ToolCall
 from oblix.types.request import Request
@@ -390,3 +390,13 @@ def test_wishes_of_later_versions_are_refused_not_ignored(wish: str) -> None:
 )
 def test_a_near_miss_of_a_parameter_is_named(wish: str, meant: str) -> None:
     assert repr(meant) in str(refused(**{wish: 1}).hint)
+
+
+def test_a_request_has_as_many_tags_as_the_books_look_up() -> None:
+    many = [f"t{number}" for number in range(MOST_TAGS + 1)]
+    assert wish(tags=many[:-1] + many[:5]).tags == (*many[:-1], *many[:5])
+    error = refused(tags=many)
+    assert (error.message, error.hint) == (
+        "tags holds 33 different ones.",
+        "Each may have a budget of its own; 32 are the most.",
+    )

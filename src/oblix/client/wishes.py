@@ -103,6 +103,7 @@ _RESERVED = frozenset({"model", "messages", "stream", "stream_options", "truncat
 # Settled for later versions; until then they are refused, not ignored.
 _LATER = frozenset({"workspace_id"})
 _MAGIC = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
+MOST_TAGS = 32  # of a request: the books look each of them up
 T = TypeVar("T")
 
 
@@ -186,10 +187,18 @@ def _rarer(wishes: Mapping[str, Any]) -> dict[str, Any]:
         "warm": cast("Warm", _one_of("warm", get("warm"), get_args(Warm))),
         "hedge": bool(get("hedge")),
         "policy": name,
-        "tags": _texts("tags", get("tags") or ()),
+        "tags": _tags(get("tags") or ()),
         "provider_options": _options(get("provider_options") or {}),
         "is_whole": _is_whole(get("messages") or ()),
     }
+
+
+def _tags(given: Sequence[str]) -> tuple[str, ...]:
+    tags = _texts("tags", given)
+    if len(set(tags)) > MOST_TAGS:
+        hint = f"Each may have a budget of its own; {MOST_TAGS} are the most."
+        raise InvalidRequest(f"tags holds {len(set(tags)):,} different ones.", hint=hint)
+    return tags
 
 
 def _is_whole(messages: Sequence[Message | Mapping[str, Any]]) -> bool:
