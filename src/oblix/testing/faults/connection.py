@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
 async def _act(exchange: Exchange, kind: Kind, moment: Moment) -> None:
     if kind.prepare is not None:
         kind.prepare(exchange, moment)
-    exchange.reach(moment)
+    await exchange.reach(moment)
     if moment != "before_headers":
         await asyncio.sleep(exchange.tempo.settle)
     acted = kind.act(exchange)

@@ -137,12 +137,19 @@ class Exchange:
         """Send them."""
         self.send(self.start(status))
 
-    def reach(self, moment: Moment) -> None:
+    async def reach(self, moment: Moment) -> None:
         """Answer well, up to the moment at which a fault begins."""
         if moment != "before_headers":
             self.begin()
-        if moment in ("mid_stream", "at_end"):
-            self.say(self.half if moment == "mid_stream" else len(self.pieces))
+        if moment not in ("mid_stream", "at_end"):
+            return
+        count = self.half if moment == "mid_stream" else len(self.pieces)
+        if self.manner.pause is None:
+            self.say(count)
+            return
+        for _ in range(count):
+            await asyncio.sleep(self.manner.pause)
+            self.say(1)
 
     @property
     def half(self) -> int:
