@@ -6,10 +6,12 @@ import asyncio
 import base64
 import gc
 import traceback
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import wraps
+from pathlib import Path
 from types import FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from oblix.types.secret import SecretStr
 
@@ -18,19 +20,25 @@ PROMPT = "the heron" + " counts nineteen blue lanterns"
 
 
 def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run an asynchronous test on a loop of its own, in the mode that tells most."""
+    """Run an asynchronous test on a loop of its own, in the mode that tells most: each callback is logged, with its arguments."""
 
     @wraps(test)
     def run(**given: Any) -> None:
-        asyncio.run(test(**given), debug=True)
+        with asyncio.Runner(debug=True) as runner:
+            runner.get_loop().slow_callback_duration = 0.0
+            runner.run(test(**given))
 
     return run
 
 
-_FORMS = {
-    "key": (KEY.encode(), base64.b64encode(KEY.encode()), KEY[::-1].encode(), KEY[6:].encode()),
-    "prompt": (PROMPT.encode(), base64.b64encode(PROMPT.encode()), PROMPT[4:].encode()),
-}
+def _forms(canary: str) -> tuple[bytes, ...]:
+    """As it is, its ends (who shows a long text cuts its middle, as `reprlib` does), and as other layers would write it."""
+    plain, shifted = canary.encode(), [base64.b64encode(bytes(at) + canary.encode())[4:-4] for at in range(3)]
+    return (plain, plain[:12], plain[-12:], plain[::-1], plain.hex().encode(), canary.encode("utf-16-le"),
+            quote(canary).encode(), quote_plus(canary).encode(), *shifted)  # fmt: skip
+
+
+_FORMS = {"key": _forms(KEY), "prompt": _forms(PROMPT)}
 
 
 def heard(where: bytes | str) -> list[str]:
@@ -75,3 +83,27 @@ def reachable(*roots: object, most: int = 300_000) -> Iterator[object]:
         yield each
         if not isinstance(each, _ELSEWHERE) and not isinstance(each, str | bytes | int | float):
             todo += gc.get_referents(each)
+
+
+def searched(folder: Path) -> dict[str, list[str]]:
+    """The files that hold a canary."""
+    return {file.name: found for file in folder.rglob("*") if file.is_file() and (found := heard(file.read_bytes()))}
+
+
+def assert_silent(where: Mapping[str, str | bytes], *, of: tuple[str, ...] = ("key", "prompt")) -> None:
+    """None of these sinks holds a canary."""
+    singing = {name: [each for each in heard(text) if each in of] for name, text in where.items()}
+    assert {name: found for name, found in singing.items() if found} == {}
+
+
+def assert_hidden(*roots: object) -> None:
+    """No object that can be reached shows the key: neither its `repr` nor, where it has none of its own, its parts."""
+    singing = [(type(each).__name__, text[:200]) for each in reachable(*roots) if "key" in heard(text := _shown(each))]
+    assert singing == []
+
+
+def _shown(each: object) -> str:
+    try:
+        return repr(each)
+    except Exception as error:  # noqa: BLE001  an object that cannot be shown shows nothing
+        return type(error).__name__

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import logging
 import pickle
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,25 +14,16 @@ from typing import Any
 import pytest
 
 from oblix import OblixClient, OblixError
+from oblix.agents import BaseAgent
+from oblix.models.base import Call
+from oblix.testing import ScriptedModel
 from oblix.testing.faults import Fault, FaultServer
+from oblix.types.chunk import Chunk, Delta
+from oblix.types.request import Request
 
-from .birds import KEY, PROMPT, heard, on_a_loop, reachable, told
+from .birds import KEY, PROMPT, assert_hidden, assert_silent, on_a_loop, searched, told
 
 PRICE = (1.0, 5.0)
-
-
-@pytest.fixture(name="log", autouse=True)
-def _log() -> Iterator[io.StringIO]:
-    """Everything that any logger says, from DEBUG on, with tracebacks."""
-    lines = io.StringIO()
-    handler = logging.StreamHandler(lines)
-    root = logging.getLogger()
-    before = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    yield lines
-    root.removeHandler(handler)
-    root.setLevel(before)
 
 
 @asynccontextmanager
@@ -54,6 +44,13 @@ async def parrot(answer: str) -> AsyncIterator[str]:
             writer.write(start.encode() + said)
         elif answer == "in band":
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: " + said + b"\n\n")
+        elif answer == "half a call":
+            call = {"index": 0, "id": "a", "function": {"name": "remember", "arguments": PROMPT}}
+            chunk = {"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: " + json.dumps(chunk).encode()
+            )
+            writer.write(b"\n\ndata: [DONE]\n\n")
         elif answer == "no http":
             writer.write(head + body)
         elif answer == "no json":
@@ -69,29 +66,6 @@ async def parrot(answer: str) -> AsyncIterator[str]:
 
 def client_of(folder: Path) -> OblixClient:
     return OblixClient(store=folder / "oblix.db")
-
-
-def searched(folder: Path) -> dict[str, list[str]]:
-    """The files that hold a canary."""
-    return {file.name: found for file in folder.rglob("*") if file.is_file() and (found := heard(file.read_bytes()))}
-
-
-def assert_silent(where: dict[str, str], *, of: tuple[str, ...] = ("key", "prompt")) -> None:
-    singing = {name: [each for each in heard(text) if each in of] for name, text in where.items()}
-    assert {name: found for name, found in singing.items() if found} == {}
-
-
-def assert_hidden(*roots: object) -> None:
-    """No object that can be reached shows the key: neither its `repr` nor, where it has none of its own, its parts."""
-    singing = [(type(each).__name__, text[:200]) for each in reachable(*roots) if "key" in heard(text := _shown(each))]
-    assert singing == []
-
-
-def _shown(each: object) -> str:
-    try:
-        return repr(each)
-    except Exception as error:  # noqa: BLE001  an object that cannot be shown shows nothing
-        return type(error).__name__
 
 
 @pytest.mark.parametrize("wire", ["openai", "claude", "ollama"])
@@ -116,12 +90,15 @@ async def test_an_answer_leaves_no_canary(wire: Any, tmp_path: Path, log: io.Str
                 "status": json.dumps(await client.status(), default=repr),
             }
         )
+    assert "Executing <" in log.getvalue()  # asyncio did tell of each callback
     assert_silent({"log": log.getvalue()})
     assert searched(tmp_path) == {}
 
 
 @pytest.mark.parametrize("wire", ["openai", "claude", "ollama"])
-@pytest.mark.parametrize("answer", ["401", "403", "400", "429", "500", "in band", "no http", "no json", "nothing"])
+@pytest.mark.parametrize(
+    "answer", ["401", "403", "400", "429", "500", "in band", "no http", "no json", "half a call", "nothing"]
+)
 @on_a_loop
 async def test_an_error_that_quotes_us_leaves_no_key(wire: Any, answer: str, tmp_path: Path, log: io.StringIO) -> None:
     """The provider says back all that it was sent. Its words may hold the prompt, in the error and its attempts; the key is nowhere."""
@@ -150,6 +127,47 @@ async def test_a_broken_connection_leaves_no_canary(kind: str, moment: Any, tmp_
             await asyncio.wait_for(client.execute(PROMPT, deadline=20), 30)
         assert_silent({"error": told(caught.value)}, of=("key",))
         assert_hidden(client, caught.value)
+    assert_silent({"log": log.getvalue()})
+    assert searched(tmp_path) == {}
+
+
+class Clumsy(BaseAgent):
+    """An agent that takes the prompt for a number; Python's own message quotes it."""
+
+    async def check(self, **kwargs: Any) -> dict[str, Any]:
+        return {"proceed": int(kwargs["prompt"]) > 0}
+
+
+class Chatty(BaseAgent):
+    """An agent that answers with something else than a report."""
+
+    async def check(self, **kwargs: Any) -> Any:
+        return f"a good prompt: {kwargs['prompt']}"
+
+
+class Quoting(ScriptedModel):
+    """A model with a slip, whose message quotes the prompt."""
+
+    async def stream(self, request: Request, call: Call) -> AsyncGenerator[Chunk, None]:
+        raise ValueError(f"cannot render {request.prompt}")
+        yield Delta("")
+
+
+@on_a_loop
+async def test_agents_and_models_that_quote_in_their_errors_leave_no_canary(tmp_path: Path, log: io.StringIO) -> None:
+    """Of a request that is private; of others the log gets the traceback of an agent as it is."""
+    async with client_of(tmp_path) as client:
+        client.hook_agent(Clumsy("clumsy"))
+        client.hook_agent(Chatty("chatty"))
+        client.hook(ScriptedModel("ollama:good", "yes"))
+        reply = await client.execute(PROMPT, private=True)
+        assert {reply.agent_checks[name].state for name in ("clumsy", "chatty")} == {"error"}
+        client.hook(Quoting("ollama:good"))
+        with pytest.raises(OblixError) as caught:
+            await client.execute(PROMPT, private=True)
+        told_of = {"reply": json.dumps(reply.to_dict()), "why": reply.why(), "error": str(caught.value)}
+        assert_silent(told_of | {"status": json.dumps(await client.status(), default=repr)})
+    assert "clumsy" in log.getvalue()
     assert_silent({"log": log.getvalue()})
     assert searched(tmp_path) == {}
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,8 @@ _FREE_WAIT = 120.0
 # Threads that wait for each other by spinning make the engine crawl on a busy machine (threads.py). And the engine's own way to die
 # starts a debugger to print where it was, seconds before the process is gone (ggml_print_backtrace).
 _ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "GGML_NO_BACKTRACE": "1"}
+# It calls nobody: what is named like a secret stays with us, and so out of every dump of that process.
+_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)S?$", re.IGNORECASE)
 
 _Mail = pipe.Begun | pipe.Piece | pipe.Refused | pipe.Counted | pipe.Done | AttemptFailed
 
@@ -125,7 +128,7 @@ class Child:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env={**os.environ, **_ENVIRONMENT},
+                env={**{name: os.environ[name] for name in os.environ if not _SECRET.search(name)}, **_ENVIRONMENT},
                 start_new_session=True,  # Ctrl-C in a terminal goes to whole process groups
             )
         except OSError as exc:

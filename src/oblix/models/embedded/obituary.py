@@ -77,6 +77,7 @@ def failure(end: Ending) -> AttemptFailed:
         if end.loading and end.code != _KILLED:
             kind = FailureKind.MODEL_UNLOADABLE
     found = AttemptFailed(kind, f"The embedded engine (process {end.pid}) {how}{said}.", hint=hint)
+    found.is_told_by_peer = bool(end.said)  # an engine that fails on a prompt may quote it
     if end.loading:
         found.certainty = "not_sent"  # no request had a part in it
     return found

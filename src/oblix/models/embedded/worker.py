@@ -180,11 +180,16 @@ def private_pipes() -> tuple[int, int]:
 
 
 def leave_no_core() -> None:
-    """Have no image of this process written when it crashes: it holds prompts, and gigabytes of weights delay its end."""
+    """Have no image of this process written when it crashes: it holds prompts, and gigabytes of weights delay its end.
+
+    One byte, because Linux hands images to programs such as apport and systemd-coredump (a pipe in `core_pattern`) whatever the limit is;
+    but for this very one, which means: nothing, nowhere (`do_coredump` in fs/coredump.c).
+    """
     if sys.platform != "win32":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+        resource.setrlimit(resource.RLIMIT_CORE, (1 if most else 0, most))
 
 
 def main() -> None:
