@@ -375,7 +375,7 @@ def test_whatever_comes_the_limit_holds_and_everybody_gets_an_answer(
 
 
 def test_what_comes_back_in_one_turn_of_the_loop_is_offered_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever gives something back does not go through the whole line for it: with 1,000 in it that held the loop up for 12 ms each time."""
+    """Whoever gives something back does not go through the whole line for it: with 1,000 in it that took 12 ms each time."""
     asked: list[str] = []
     may_try = Ledger._may_try
 
