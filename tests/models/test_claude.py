@@ -417,4 +417,4 @@ def test_thoughts_are_kept_as_they_came_and_unsigned_ones_are_not() -> None:
         {"type": "redacted_thinking", "data": "EmwK"},
     ]
     assert {(thought.provider, thought.model) for thought in heard.end.thoughts} == {("claude", "tried")}
-    assert (heard.text, heard.progress) == ("Yes.", 4)
+    assert (heard.text, heard.progress) == ("Yes.", 5)

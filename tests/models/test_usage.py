@@ -89,3 +89,30 @@ def test_claude_counts_its_cache_apart(first: dict[str, Any], last: dict[str, An
 def test_ollama_tells_what_it_had_read_before() -> None:
     done = {"done": True, "prompt_eval_count": 11, "prompt_eval_cached_count": 8, "eval_count": 18}
     assert hear("ollama", ollama_stream({"message": {"content": "a"}}, done)).end.usage == Usage(11, 18, 8)
+
+
+NO_COUNTS = pytest.mark.parametrize("told", [-1, -2000, 10**9 + 1, 10**25], ids=str)
+
+
+@NO_COUNTS
+def test_what_is_no_count_was_not_told(told: int) -> None:
+    """Below nothing, a peer would pay itself back out of a budget; and no model ever wrote a billion tokens."""
+    assert openai_usage(told, 2) == Usage(None, 2)
+    assert openai_usage(90, told) == Usage(90, None)
+    assert openai_usage(90, 2, total_tokens=told, cached_tokens=told) == Usage(90, 2)
+    done = {"done": True, "prompt_eval_count": told, "prompt_eval_cached_count": told, "eval_count": told}
+    assert hear("ollama", ollama_stream({"message": {"content": "a"}}, done)).end.usage == Usage()
+
+
+@NO_COUNTS
+def test_what_is_no_count_leaves_what_claude_told_before(told: int) -> None:
+    last = ends(
+        tokens=told, input_tokens=told, cache_read_input_tokens=told, output_tokens_details={"thinking_tokens": told}
+    )
+    heard = hear("claude", stream(start(10, cache_read_input_tokens=5, output_tokens=1), text("a"), last, STOP))
+    assert heard.end.usage == Usage(15, 1, 5)
+
+
+def test_a_prompt_that_nobody_counted_is_not_taken_for_one_that_was_cut() -> None:
+    done = {"done": True, "prompt_eval_count": -3, "eval_count": 1}
+    assert hear("ollama", ollama_stream({"message": {"content": "a"}}, done)).end.finish_reason == "stop"

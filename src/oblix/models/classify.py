@@ -182,7 +182,7 @@ def classify(
     said = f"HTTP {status}" if status != 200 else "an error inside of its answer"
     error = AttemptFailed(
         kind,
-        f"{model_id or 'the model'} answered {said}: {text[:300] or 'no text'}",
+        f"{model_id or 'the model'} answered {said}: {_shown(text[:300]) or 'no text'}",
         status=status,
         retry_after=wait,
         hint=_hint(status, kind, text),
@@ -196,6 +196,11 @@ def classify(
 def _without(secret: SecretStr, text: str) -> str:
     """The text without a key that it quotes; what is as short as a word is none."""
     return text.replace(secret.reveal(), MASK) if len(secret.reveal()) > 3 else text
+
+
+def _shown(text: str) -> str:
+    """On one line, and without the signs that would steer a terminal or forge a line of a log."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def _kind(status: int, codes: list[str], text: str, wait: float | None) -> FailureKind:

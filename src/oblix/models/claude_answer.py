@@ -10,8 +10,8 @@ import msgspec
 
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.hidden import TOKENS_PER_CALL
-from oblix.models.wire_tools import encode, whole_calls
-from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
+from oblix.models.wire_tools import count, encode, unseen, whole_calls
+from oblix.types.chunk import Chunk, Delta, End, Usage
 from oblix.types.messages import Thought, ToolCall
 from oblix.types.spec import ModelSpec
 
@@ -113,22 +113,28 @@ class Told:
     def _opened(self, index: int, block: _Block) -> Chunk | None:
         if block.type == "tool_use":
             self._calls[index] = (block, [])
+            if block.input:
+                return self._unseen(encode(block.input).decode())
         elif block.type in ("thinking", "redacted_thinking"):
             self._thoughts[index] = _Thinking(block, [block.thinking or ""], block.signature or "")
+            if block.thinking:
+                return self._unseen(block.thinking)
         return self._said(block.text)
 
     def _piece(self, index: int, delta: _Delta) -> Chunk | None:
         if delta.type == "text_delta":
             return self._said(delta.text)
-        self._pieces += 1
         if delta.type == "input_json_delta" and index in self._calls:
             self._calls[index][1].append(delta.partial_json or "")
-            self._characters += len(delta.partial_json or "")
         elif delta.type in ("thinking_delta", "signature_delta") and index in self._thoughts:
             self._thoughts[index].pieces.append(delta.thinking or "")
             self._thoughts[index].signature += delta.signature or ""
-            self._characters += len(delta.thinking or "")
-        return Progress()
+        return self._unseen(delta.partial_json or delta.thinking or "")
+
+    def _unseen(self, text: str) -> Chunk:
+        self._pieces += 1
+        self._characters += len(text)
+        return unseen(text)
 
     def _said(self, text: str | None) -> Chunk | None:
         if not text:
@@ -205,4 +211,5 @@ class _Thinking:
 
 
 def _newer(told: int | None, before: int | None) -> int | None:
-    return before if told is None else told
+    found = count(told)
+    return before if found is None else found

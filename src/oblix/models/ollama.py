@@ -24,8 +24,18 @@ from oblix.models.ndjson import NdjsonDecoder
 from oblix.models.ollama_memory import OllamaMemory, keep_seconds
 from oblix.models.portable import portable
 from oblix.models.transport import Answer, Permit, Transport
-from oblix.models.wire_tools import bounded, continued, function_tools, least_limit, read_arguments, safe, whole_calls
-from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
+from oblix.models.wire_tools import (
+    bounded,
+    continued,
+    count,
+    function_tools,
+    least_limit,
+    read_arguments,
+    safe,
+    unseen,
+    whole_calls,
+)
+from oblix.types.chunk import Chunk, Delta, End, Usage
 from oblix.types.messages import Message, ToolCall
 from oblix.types.request import Request
 from oblix.types.secret import SecretStr
@@ -158,13 +168,13 @@ class OllamaModel(Keyed):
                 if line.logprobs:
                     logprobs.extend(line.logprobs)
                 if line.message is not None:
-                    if line.message.tool_calls:
-                        # A list, because a generator would count the calls that it adds.
-                        calls += [_tool_call(call, n) for n, call in enumerate(line.message.tool_calls, len(calls))]
+                    # A list, because a generator would count the calls that it adds.
+                    more = [_tool_call(call, n) for n, call in enumerate(line.message.tool_calls or (), len(calls))]
+                    calls += more
+                    if line.message.thinking or more:
+                        yield unseen(line.message.thinking or "", *(call.arguments for call in more))
                     if line.message.content:
                         yield Delta(line.message.content)
-                    elif line.message.thinking:
-                        yield Progress()
                 if line.done:
                     await answer.finish()
                     yield self._end(line, calls, logprobs, request, body)
@@ -180,12 +190,12 @@ class OllamaModel(Keyed):
             with suppress(ConfigurationError):
                 keep = keep_seconds(body.get("keep_alive", ""))
         self._memory.answered(window, keep)
+        usage = Usage(count(line.prompt_eval_count), count(line.eval_count), count(line.prompt_eval_cached_count))
         if body.get("truncate") is not True:  # who asks for it may have the prompt cut
-            self._ruler.check(request, line.prompt_eval_count, window=window, model_id=self.spec.id)
+            self._ruler.check(request, usage.input_tokens, window=window, model_id=self.spec.id)
         reason = "length" if line.done_reason == "length" else "stop"
         whole = whole_calls(calls, reason, self.spec.id) if calls else ()
         reason = "tool_calls" if whole and reason == "stop" else reason
-        usage = Usage(line.prompt_eval_count, line.eval_count, line.prompt_eval_cached_count)
         return End(reason, usage, whole, tuple(logprobs))
 
     def _parse(self, raw: bytes) -> _Line:

@@ -23,7 +23,7 @@ from oblix.models.portable import portable
 from oblix.models.sse import Event, SseDecoder
 from oblix.models.transport import Permit, Transport
 from oblix.models.wire_tools import continued
-from oblix.types.chunk import Chunk, Delta, End
+from oblix.types.chunk import Chunk, End
 from oblix.types.request import Request
 from oblix.types.secret import SecretStr
 from oblix.types.spec import ModelSpec
@@ -83,8 +83,7 @@ class OpenAIModel(Keyed):
             found = self._parse(event.data)
             told.usage = found.usage or told.usage
             for choice in found.choices[:1]:
-                if (chunk := told.take(choice)) is not None:
-                    yield chunk
+                yield from told.take(choice)
 
     def _end(self, told: Told, request: Request) -> End:
         end = told.end(self.spec)
@@ -101,7 +100,7 @@ class OpenAIModel(Keyed):
             raise AttemptFailed(FailureKind.PROTOCOL, f"{self.spec.id} answered without any choice")
         said = told.take(found.choices[0])
         told.is_done = True
-        return [*([said] if isinstance(said, Delta) else []), self._end(told, request)]
+        return [*said, self._end(told, request)]
 
     def _parse(self, raw: bytes) -> AnswerChunk:
         try:

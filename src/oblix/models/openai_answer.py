@@ -13,8 +13,8 @@ import msgspec
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.hidden import TOKENS_PER_CALL
 from oblix.models.openai_thoughts import kept
-from oblix.models.wire_tools import whole_calls
-from oblix.types.chunk import Chunk, Delta, End, Progress, Usage
+from oblix.models.wire_tools import count, unseen, whole_calls
+from oblix.types.chunk import Chunk, Delta, End, Usage
 from oblix.types.messages import Thought, ToolCall
 from oblix.types.spec import ModelSpec
 
@@ -34,6 +34,7 @@ class _ToolPiece(msgspec.Struct):
 class _Part(msgspec.Struct):
     type: str = ""
     text: str | None = None
+    thinking: Any = None  # parts, in a part of this type
 
 
 class _Said(msgspec.Struct):
@@ -81,11 +82,11 @@ class _Usage(msgspec.Struct):
         """Our counts, as the provider means its own."""
         details = self.prompt_tokens_details or _PromptDetails()
         told = (details.cached_tokens, self.prompt_cache_hit_tokens, self.cached_tokens)
-        cached = next((count for count in map(_count, told) if count is not None), None)
-        thought = _count((self.completion_tokens_details or _OutputDetails()).reasoning_tokens)
-        written = _count(details.cache_write_tokens)
+        cached = next((number for number in map(count, told) if number is not None), None)
+        thought = count((self.completion_tokens_details or _OutputDetails()).reasoning_tokens)
+        written = count(details.cache_write_tokens)
         apart = (thought or 0) if provider == "xai" else 0
-        return Usage(self.prompt_tokens, self._output(apart), cached, written, reasoning_tokens=thought)
+        return Usage(count(self.prompt_tokens), self._output(apart), cached, written, reasoning_tokens=thought)
 
     def _output(self, apart: int) -> int | None:
         """Gemini and xAI leave thoughts out of `completion_tokens`, but bill them as output; `total_tokens` has them.
@@ -93,10 +94,10 @@ class _Usage(msgspec.Struct):
         Args:
             apart: Thoughts that are known to be left out.
         """
-        answer, total = self.completion_tokens, _count(self.total_tokens)
-        if answer is None or self.prompt_tokens is None or total is None:
+        prompt, answer, total = map(count, (self.prompt_tokens, self.completion_tokens, self.total_tokens))
+        if answer is None or prompt is None or total is None:
             return answer and answer + apart
-        return max(answer + apart, total - self.prompt_tokens)
+        return max(answer + apart, total - prompt)
 
 
 class AnswerChunk(msgspec.Struct):
@@ -135,31 +136,37 @@ class Told:
         self._calls: list[_Call] = []
         self._logprobs: list[dict[str, Any]] = []
 
-    def take(self, choice: Choice) -> Chunk | None:
-        """What a choice means; `None` where it says nothing."""
+    def take(self, choice: Choice) -> tuple[Chunk, ...]:
+        """What a choice means; nothing where it says nothing."""
         said = choice.delta or choice.message
         if choice.finish_reason or choice.logprobs:
             self._finish_reason = choice.finish_reason or self._finish_reason
             self._logprobs += (choice.logprobs.content if choice.logprobs else None) or ()
         if said is None:
-            return None
+            return ()
+        found: tuple[Chunk, ...] = ()
         if said.tool_calls or said.reasoning_content or said.reasoning or said.reasoning_details:
-            self._take_unseen(said, is_whole=choice.message is not None)
+            found = (self._take_unseen(said, is_whole=choice.message is not None),)
         elif not said.content:
-            return None
+            return ()
         self._pieces += 1
-        if said.content and (text := said.content if isinstance(said.content, str) else _text(said.content)):
-            self._characters += len(text)
-            return Delta(text)
-        return Progress()
+        if not said.content:
+            return found
+        text, thought = (said.content, "") if isinstance(said.content, str) else _parted(said.content)
+        self._characters += len(text) + len(thought)
+        if thought or not (text or found):
+            found = (*found, unseen(thought))
+        return (*found, Delta(text)) if text else found
 
-    def _take_unseen(self, said: _Said, *, is_whole: bool) -> None:
+    def _take_unseen(self, said: _Said, *, is_whole: bool) -> Chunk:
         """Thoughts and tool calls, which are no text of the answer."""
-        self._thought.append(said.reasoning_content or said.reasoning or "")
+        thought, calls = said.reasoning_content or said.reasoning or "", said.tool_calls or ()
+        self._thought.append(thought)
         if isinstance(said.reasoning_details, list):
             self._details += said.reasoning_details
-        for number, piece in enumerate(said.tool_calls or ()):
+        for number, piece in enumerate(calls):
             self._add(piece, number if is_whole else piece.index)
+        return unseen(thought, *(call.function.arguments or "" for call in calls if call.function))
 
     def _add(self, piece: _ToolPiece, index: int | None) -> None:
         function = piece.function or _Function()
@@ -210,10 +217,8 @@ class Told:
         return kept(spec, "".join(self._thought), self._details, [call.extra for call in self._calls])
 
 
-def _count(told: object) -> int | None:
-    return told if type(told) is int and told >= 0 else None
-
-
-def _text(content: list[_Part]) -> str:
-    """The visible text; a part of another type is a thought."""
-    return "".join(part.text or "" for part in content if part.type == "text")
+def _parted(content: list[_Part]) -> tuple[str, str]:
+    """The visible text, and what a model thought: a part of another type is a thought."""
+    thoughts = [piece for part in content if isinstance(part.thinking, list) for piece in part.thinking]
+    text = "".join(part.text or "" for part in content if part.type == "text")
+    return text, "".join(str(piece.get("text", "")) for piece in thoughts if isinstance(piece, dict))

@@ -82,7 +82,7 @@ class Redacted:
             async for chunk in chunks:
                 if type(chunk) is Delta:
                     text = restorer.feed(chunk.text)
-                    yield Delta(text) if text else Progress("redaction")
+                    yield Delta(text) if text else Progress("redaction", 0.0)
                 elif type(chunk) is End:
                     if text := restorer.end():
                         yield Delta(text)

@@ -8,14 +8,16 @@ from typing import Any
 
 import msgspec
 
-from oblix.decision.tokens import estimate
+from oblix.decision.tokens import estimate, share
 from oblix.errors import AttemptFailed, FailureKind
 from oblix.models.fitting import fewest_tokens
+from oblix.types.chunk import Progress
 from oblix.types.messages import Message, Tool, ToolCall
 from oblix.types.request import Request, unfit_to_continue
 from oblix.types.spec import ModelSpec
 
 _ENCODER = msgspec.json.Encoder()
+_MOST_TOKENS = 10**9  # more than any model reads or writes in one request
 
 
 def encode(body: dict[str, Any]) -> bytes:
@@ -104,6 +106,16 @@ def least_limit(body: dict[str, Any], names: tuple[str, ...]) -> int | None:
     return min((body[name] for name in names if type(body.get(name)) is int and body[name] >= 0), default=None)
 
 
+def count(told: object) -> int | None:
+    """A count of tokens as a peer told it; `None` where it is none: what is negative would pay a budget back, what is absurd use it up."""
+    return told if type(told) is int and 0 <= told <= _MOST_TOKENS else None
+
+
+def unseen(*texts: str, what: str = "thinking") -> Progress:
+    """A piece of the answer that is billed and is no text of it: thoughts, arguments of tool calls. It is one token at least."""
+    return Progress(what, max(1.0, sum(map(share, texts))))
+
+
 def whole_calls(calls: Iterable[ToolCall], finish_reason: str, model_id: str) -> tuple[ToolCall, ...]:
     """The tool calls, each of them whole: with a name, and with a JSON object as its arguments.
 
@@ -119,12 +131,17 @@ def whole_calls(calls: Iterable[ToolCall], finish_reason: str, model_id: str) ->
         elif call.name and not call.arguments.strip() and not is_cut:  # as some servers write an empty object
             whole.append(replace(call, arguments="{}"))
         elif not is_cut:
-            raise AttemptFailed(
-                FailureKind.PROTOCOL,
-                f"{model_id} called {call.name or 'a tool without a name'!r} with arguments that are no JSON object: "
-                f"{call.arguments[:100]!r}",
-            )
+            raise _half_a_call(call, model_id)
     return tuple(whole)
+
+
+def _half_a_call(call: ToolCall, model_id: str) -> AttemptFailed:
+    """Why a call cannot be made. What the arguments say stays untold: it goes into the log, and a model may well write the prompt there."""
+    named, size = call.name or "a tool without a name", len(call.arguments)
+    said = f"{model_id} called {named!r} with arguments that are no JSON object ({size:,} characters)"
+    failed = AttemptFailed(FailureKind.PROTOCOL, said)
+    failed.is_told_by_peer = True  # the name may quote it as well
+    return failed
 
 
 def _is_object(text: str) -> bool:

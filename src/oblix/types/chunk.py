@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from oblix.types.messages import Thought, ToolCall
 
@@ -34,6 +34,7 @@ class Usage:
         return self.cached_tokens or 0, self.cache_write_tokens or 0, self.cache_write_1h_tokens or 0
 
 
+@final
 @dataclass(slots=True)
 class Delta:
     """A piece of the answer. Not frozen: one is made per token, and freezing costs 4 times as much."""
@@ -43,11 +44,17 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A real sign of work without visible text: prompt reading, or a model's thinking. Pings and comments are none."""
+    """A real sign of work without visible text: prompt reading, or a model's thinking. Pings and comments are none.
+
+    Attributes:
+        tokens: Of the answer, by estimate: thoughts and tool calls are billed as text is. 0 where it is no part of the answer.
+    """
 
     what: str = "thinking"
+    tokens: float = 1.0
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class End:
     """The proof of completion; a stream of chunks that ends without one was truncated.

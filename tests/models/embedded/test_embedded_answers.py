@@ -63,7 +63,7 @@ def test_the_phases_are_told_in_order_and_loading_only_when_it_happens(bench: Be
 def test_reading_a_prompt_gives_signs_of_life_before_the_first_token(bench: Bench) -> None:
     found = told(bench, prompt="Repeat: " + "word " * 200, max_tokens=8, provider_options={"ignore_eos": True})
     first_delta = next(i for i, chunk in enumerate(found.chunks) if isinstance(chunk, Delta))
-    assert sum(chunk == Progress("prompt") for chunk in found.chunks[:first_delta]) >= 3
+    assert sum(chunk == Progress("prompt", 0.0) for chunk in found.chunks[:first_delta]) >= 3
 
 
 def test_the_same_seed_gives_the_same_text_also_after_another_prompt(bench: Bench) -> None:
