@@ -16,18 +16,22 @@ from oblix.testing import run as run_virtually
 PAID = Price(10.0, 30.0, "test")  # USD per million tokens
 
 
-def run(home: Path, *args: str, stdin: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`oblix ARGS` with nothing in the environment but what is said here; warnings are errors."""
-    environment = {
+def environment(home: Path, **variables: str) -> dict[str, str]:
+    """The variables of a program that knows nothing of the machine that runs the tests."""
+    return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "OBLIX_HOME": str(home / "oblix"),
         "OLLAMA_HOST": "127.0.0.1:9",  # the discard port: nobody answers
         **variables,
     }
+
+
+def run(home: Path, *args: str, stdin: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`oblix ARGS` with nothing in the environment but what is said here; warnings are errors."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "oblix", *args],
-        env=environment,
+        env=environment(home, **variables),
         cwd=home,
         input=stdin,
         stdin=subprocess.DEVNULL if stdin is None else None,

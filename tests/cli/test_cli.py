@@ -73,6 +73,23 @@ def test_with_json_an_error_is_an_object(args: tuple[str, ...], code: str, exit_
     assert error["message"]
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_the_log_warns_of_is_shown(as_json: bool, tmp_path: Path) -> None:
+    """A data file that was moved aside, keys that others may read: who types a command has no log to look at."""
+    (tmp_path / "oblix").mkdir()
+    (tmp_path / "oblix" / "oblix.db").write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 99)
+    (tmp_path / "oblix" / "keys.toml").write_text("")
+    (tmp_path / "oblix" / "keys.toml").chmod(0o644)
+    options = ("--json",) if as_json else ()
+    damaged, open_to_all = run(tmp_path, "sessions", "list", *options), run(tmp_path, "keys", "list", *options)
+    assert (damaged.returncode, open_to_all.returncode) == (0, 0)
+    for done, said in ((damaged, "corrupt-"), (open_to_all, "chmod 600")):
+        warned = [line for line in done.stderr.splitlines() if "warning" in line]
+        assert len(warned) == 1
+        assert said in done.stderr
+        assert not as_json or json.loads(warned[0])["warning"]["message"]
+
+
 def test_json_after_a_double_dash_is_part_of_the_prompt(tmp_path: Path) -> None:
     done = run(tmp_path, "ask", "--", "hello", "--json")
     assert done.stderr.startswith("error: ")

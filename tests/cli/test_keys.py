@@ -176,14 +176,18 @@ def test_a_dotenv_of_a_project_names_no_address_and_moves_nothing(args: tuple[st
     asyncio.run(main())
 
 
-def carried(folder: Path) -> str | None:
-    """The key that `oblix ask` sends to the address in its environment."""
+def carried(home: Path, *, named_by: str = "environment", **variables: str) -> str | None:
+    """The key that `oblix ask` sends to an address that is named there."""
 
     async def main() -> str | None:
         async with FaultServer() as server:
             up = server.upstream("cloud", wire="openai")
-            ask = partial(run, folder, "ask", "-m", "openai:played", "hello", OPENAI_BASE_URL=up.url)
-            await asyncio.to_thread(ask)
+            if named_by == "environment":
+                variables["OPENAI_BASE_URL"] = up.url
+            else:
+                (home / named_by).write_text(f'[[model]]\nid = "openai:played"\nendpoint = "{up.url}"\n')
+            ran = await asyncio.to_thread(partial(run, home, "ask", "-m", "openai:played", "hello", **variables))
+            assert ran.returncode == 0, ran.stderr
             (asked,) = [each for each in up.requests if each.method == "POST"]
             return asked.headers.get("authorization")
 
@@ -201,3 +205,31 @@ def test_a_dotenv_of_a_stranger_is_not_used(kept: Path) -> None:
     (kept / ".env").write_text(f"OPENAI_API_KEY={KEY}-strange\n")
     os.chown(kept / ".env", 65534, -1)
     assert carried(kept) == f"Bearer {KEY}"
+
+
+def test_an_address_that_nobody_named_gets_no_key_of_the_users(kept: Path) -> None:
+    """An `oblix.toml` that lies in the working directory came with the project: what is in the environment is the user's."""
+    mine = {"OPENAI_API_KEY": f"{KEY}-mine"}
+    assert carried(kept, named_by="oblix.toml", **mine) is None
+    (kept / ".env").write_text(f"OPENAI_API_KEY={KEY}-mine\n")
+    assert carried(kept, named_by="oblix.toml", **mine) == f"Bearer {KEY}-mine"  # it came with the file
+
+
+@pytest.mark.parametrize("how", ["OBLIX_CONFIG", "OPENAI_BASE_URL"])
+def test_an_address_that_the_user_named_gets_his_key(how: str, kept: Path) -> None:
+    named = {"OBLIX_CONFIG": "oblix.toml"} if how == "OBLIX_CONFIG" else {}
+    by = "oblix.toml" if how == "OBLIX_CONFIG" else "environment"
+    assert carried(kept, named_by=by, OPENAI_API_KEY=f"{KEY}-mine", **named) == f"Bearer {KEY}-mine"
+
+
+def test_a_refusal_for_want_of_a_key_that_was_withheld_says_so(kept: Path) -> None:
+    async def main() -> subprocess.CompletedProcess[str]:
+        async with FaultServer() as server:
+            up = server.upstream("cloud", wire="openai")
+            up.default = Fault("status_401", "before_headers")
+            (kept / "oblix.toml").write_text(f'[[model]]\nid = "openai:played"\nendpoint = "{up.url}"\n')
+            return await asyncio.to_thread(partial(run, kept, "ask", "hello", OPENAI_API_KEY=f"{KEY}-mine"))
+
+    done = asyncio.run(main())
+    assert done.returncode == 4
+    assert "OBLIX_CONFIG=oblix.toml" in done.stderr.splitlines()[-1]

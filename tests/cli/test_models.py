@@ -61,15 +61,17 @@ def test_what_does_not_fit_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_models_of_the_settings_file_say_whether_they_can_answer(tmp_path: Path) -> None:
-    """The cloud is not asked: where there is a key, it may answer."""
-    models = ("ollama:phi", "openai:gpt-4o-mini", "groq:llama")
+    """The cloud is not asked: where there is a key, wherever it is kept, it may answer."""
+    models = ("ollama:phi", "openai:gpt-4o-mini", "groq:llama", "mistral:small")
     (tmp_path / "oblix.toml").write_text("".join(f'[[model]]\nid = "{name}"\n' for name in models))
+    (tmp_path / ".env").write_text("MISTRAL_API_KEY=" + "0123456789abcdef")
     done = run(tmp_path, "models", GROQ_API_KEY="gsk_" + "0123456789abcdef")
     assert done.returncode == 0, done.stderr
-    ollama, openai, groq = (line for line in done.stdout.splitlines() if line.endswith("oblix.toml"))
+    ollama, openai, groq, mistral = (line for line in done.stdout.splitlines() if line.endswith("oblix.toml"))
     assert ollama.startswith("ollama:phi\tedge\tcannot answer: http://127.0.0.1:9: ")
     assert openai.startswith("openai:gpt-4o-mini\tcloud\tcannot answer: no API key was given")
     assert groq.startswith("groq:llama\tcloud\tmay answer: not asked here")
+    assert mistral.startswith("mistral:small\tcloud\tmay answer: not asked here")
 
 
 @pytest.mark.engine

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from oblix.storage.store import Store
 from oblix.testing.faults import FaultServer, Upstream
 
 from .running import remember, run
@@ -94,6 +95,38 @@ def test_export_import_merge_and_rm(tmp_path: Path) -> None:
     gone = run(tmp_path, "sessions", "rm", "-y", "abc", again)
     assert (gone.returncode, gone.stderr) == (0, "")
     assert [each["id"] for each in json.loads(run(tmp_path, "sessions", "list", "--json").stdout)] == [merged]
+
+
+def test_rm_deletes_what_is_named_and_leaves_no_word_of_it(tmp_path: Path) -> None:
+    remembered(tmp_path, "What is a xylophonist?")
+    unset = run(tmp_path, "sessions", "rm", "-y", "")
+    assert (unset.returncode, unset.stdout) == (2, "")
+    assert "The id of a session is empty." in unset.stderr
+    assert run(tmp_path, "sessions", "search", "xylophonist").stdout
+    held = Store(tmp_path / "oblix" / "oblix.db")
+    held.open()  # by another process: the log stays
+    assert run(tmp_path, "sessions", "rm", "-y", "abc").returncode == 0
+    for name in ("oblix.db", "oblix.db-wal"):
+        (decisions, _, sessions) = (tmp_path / "oblix" / name).read_bytes().partition(b"xylophonist")
+        assert not sessions, decisions[-100:]
+    held.close()
+
+
+def test_halves_of_characters_are_exported_and_shown(tmp_path: Path) -> None:
+    """As arguments have them that are no UTF-8."""
+    remembered(tmp_path, "What is \udcff?")
+    exported = run(tmp_path, "sessions", "export", "abc")
+    assert (exported.returncode, exported.stderr) == (0, "")
+    found = json.loads(exported.stdout)
+    assert (found["format"], found["messages"][0]["content"]) == ("oblix-session", "What is \udcff?")
+    for words in (("show", "abc", "--json"), ("search", "what", "--json")):
+        told = run(tmp_path, "sessions", *words)
+        assert (told.returncode, told.stderr) == (0, "")
+        assert "\\udcff" in told.stdout
+        json.loads(told.stdout)
+    assert run(tmp_path, "sessions", "import", "-").returncode == 2
+    (tmp_path / "again.json").write_text(exported.stdout)
+    assert run(tmp_path, "sessions", "import", "again.json").returncode == 0
 
 
 def test_an_unknown_session_is_a_clear_error(tmp_path: Path) -> None:

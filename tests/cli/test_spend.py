@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,10 @@ import apsw
 import pytest
 
 from oblix.cli.commands.spend import _parts
+from oblix.cli.talking import approve
 from oblix.client import OblixClient
 from oblix.decision.layout import lay_out
+from oblix.errors import BudgetExceeded
 from oblix.testing import ScriptedModel
 from oblix.testing import run as run_virtually
 from oblix.types.chunk import End, Usage
@@ -73,6 +78,20 @@ def test_the_rows_of_each_kind(tmp_path: Path) -> None:
     assert told(tmp_path, "spend", "--since", "2999-01-01")["rows"] == []
 
 
+def test_what_is_not_known_is_not_shown_as_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with OblixClient(store=tmp_path / "oblix" / "oblix.db") as client:
+            client.hook(ScriptedModel("openai:own", ["b", End("stop", Usage(1000, 700))], price=None))
+            await client.execute("hi")
+
+    run_virtually(main())
+    ran = run(tmp_path, "spend", "--by", "model")
+    assert re.search(r"^openai:own\s+unknown\s+0\s+1\s", ran.stdout, re.MULTILINE)
+    assert "1 answer is not in it" in ran.stdout
+    assert "price = [0.5, 1.5]" in ran.stdout
+    assert told(tmp_path, "spend")["total"]["unpriced"] == 1
+
+
 def test_comma_separated_values(tmp_path: Path) -> None:
     spent(tmp_path)
     ran = run(tmp_path, "spend", "--by", "model", "--csv")
@@ -94,6 +113,8 @@ def test_comma_separated_values(tmp_path: Path) -> None:
         (("budget", "set", "-5/day"), ""),
         (("budget", "set", "5/day", "--model", "gpt"), "provider:name"),
         (("budget", "set", "5/day", "--model", "openai:gpt", "--tag", "x"), "one model, one tag or one key"),
+        (("budget", "set", "5/day", "--tag="), "not empty"),
+        (("budget", "set", "5/day", "--tag", "\udcff"), "UTF-8"),
         (("budget", "set", "5/day", "--key", "opnai"), "Did you mean 'openai'?"),
         (("budget", "set", "5/day", "--key", "openai"), "oblix keys set openai"),
     ],
@@ -108,7 +129,7 @@ def test_a_slip_is_told(args: tuple[str, ...], said: str, tmp_path: Path) -> Non
 def test_a_budget_holds_for_every_program_on_the_file(tmp_path: Path) -> None:
     found = told(tmp_path, "budget", "set", "0.5/day")["budgets"]
     assert [(each["name"], each["limit_usd"], each["set_by"]) for each in found] == [("day", 0.5, "oblix budget set")]
-    told(tmp_path, "budget", "set", "$50/month", "--model", "openai:gpt")
+    told(tmp_path, "budget", "set", "$50/month", "--model", "OpenAI:gpt")
     found = told(tmp_path, "budget", "set", "0.75/day")["budgets"]
     assert {each["name"]: each["limit_usd"] for each in found} == {"day": 0.75, "model openai:gpt a month": 50.0}
     spent(tmp_path)
@@ -176,6 +197,83 @@ def test_a_report_waits_for_nobody_who_writes(tmp_path: Path) -> None:
         assert told(tmp_path, "spend")["total"]["calls"] == 2
     finally:
         db.close()
+
+
+@pytest.mark.parametrize("args", [("set", "6/day"), ("reset",)], ids=["set", "reset"])
+def test_another_program_that_writes_for_long_is_told_of(args: tuple[str, ...], tmp_path: Path) -> None:
+    told(tmp_path, "budget", "set", "5/day")
+    db = apsw.Connection(str(tmp_path / "oblix" / "oblix.db"))
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        ran = run(tmp_path, "budget", *args)
+    finally:
+        db.close()
+    assert ran.returncode == 2
+    assert "oblix.db cannot be used" in ran.stderr
+    assert "try again in a moment" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert [each["limit_usd"] for each in told(tmp_path, "budget", "show")["budgets"]] == [5.0]
+
+
+@pytest.mark.parametrize("args", [("show",), ("set", "6/day"), ("reset",), ("check",)], ids=lambda args: args[0])
+def test_books_with_broken_tables_are_told_of(args: tuple[str, ...], tmp_path: Path) -> None:
+    told(tmp_path, "budget", "set", "5/day")
+    db = apsw.Connection(str(tmp_path / "oblix" / "oblix.db"))
+    db.execute("DROP TABLE reservation; DROP TABLE budget")
+    db.close()
+    ran = run(tmp_path, "budget", *args)
+    assert ran.returncode == 2
+    assert "no such table" in ran.stderr
+    assert "move it away" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_budget_that_would_not_last_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    ran = run(tmp_path, "budget", "set", "5/day", OBLIX_HOME=str(tmp_path / "file"))
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "nothing is kept when this program ends" in ran.stderr
+    assert "Set OBLIX_HOME" in ran.stderr
+
+
+@pytest.mark.parametrize("whose", [(), ("--model", "openai:gpt-4o-mini"), ("--tag", "a b"), ("--key", "openai")])
+def test_a_hint_works_when_it_is_followed(whose: tuple[str, ...], tmp_path: Path) -> None:
+    """The refused call reaches the provider's address then, where nobody listens."""
+    key = {"OPENAI_API_KEY": "sk-" + "0123456789abcdef" * 2}
+    assert run(tmp_path, "budget", "set", "0.00001/month", *whose, **key).returncode == 0
+    if whose[:1] == ("--tag",):
+        hint = _refused_hint(tmp_path, whose[1])
+    else:
+        asked = ("ask", "-m", "openai:gpt-4o-mini", "hi")
+        ran = run(tmp_path, *asked, **key, OPENAI_BASE_URL="http://127.0.0.1:9/v1")
+        assert ran.returncode == 5
+        hint = ran.stderr
+    said = re.search(r"Raise it: oblix (budget set .*?); or", hint)
+    assert said is not None
+    args = shlex.split(said[1])
+    assert args[3:] == list(whose)
+    ran = run(tmp_path, *args, **key)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    if whose[:1] != ("--tag",):
+        ran = run(tmp_path, *asked, **key, OPENAI_BASE_URL="http://127.0.0.1:9/v1")
+        assert ran.returncode == 1
+
+
+def _refused_hint(home: Path, tag: str) -> str:
+    async def main() -> str:
+        async with OblixClient(store=home / "oblix" / "oblix.db") as client:
+            client.hook(ScriptedModel("openai:gpt", price=PAID))
+            with pytest.raises(BudgetExceeded) as refused:
+                await client.execute("hi", tags=[tag])
+            return refused.value.hint or ""
+
+    return run_virtually(main())
+
+
+def test_the_end_of_the_input_is_no_yes(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert asyncio.run(approve(BudgetExceeded("the budget 'day' has no room"))) is False
+    assert "Let this one pass all the same?" in capfd.readouterr().err
 
 
 def test_a_command_that_a_budget_ended_says_so(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from oblix import KeyMissing, OblixClient
-from oblix.settings import keyfile
+from oblix.settings import keyfile, load
 from oblix.testing.faults import FaultServer, Upstream
 from oblix.types.secret import SecretStr
 
@@ -54,6 +54,31 @@ def test_a_kept_key_goes_to_no_other_address() -> None:
             await client.execute("Hello")
             assert carried(up) == [None]
 
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("folder", "sent"), [("project", f"Bearer {KEY}"), (".", None)])
+def test_a_found_settings_file_gets_the_key_that_lies_beside_it_and_no_other(
+    folder: str, sent: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one in the home folder is the user's, as the one in the environment is."""
+
+    async def main() -> None:
+        async with FaultServer() as server, OblixClient(store=":memory:") as client:
+            up = server.upstream("cloud", wire="claude")
+            row = f'id = "claude:played"\nendpoint = "{up.url}"\nprice = [1.0, 5.0]'
+            await asyncio.to_thread((tmp_path / "project" / "oblix.toml").write_text, f"[[model]]\n{row}\n")
+            client.settle(await asyncio.to_thread(load))
+            assert client.models["claude:played"].key == "withheld"
+            await client.execute("Hello")
+            assert [asked.headers.get("authorization") for asked in up.requests] == [sent]
+            if sent is None:
+                assert [each["models"] for each in (await client.status())["keys"]] == [[], []]
+
+    (tmp_path / "project").mkdir()
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY + "-mine")
+    (tmp_path / folder / ".env").write_text(f"ANTHROPIC_API_KEY={KEY}\n")
+    monkeypatch.chdir(tmp_path / "project")
     asyncio.run(main())
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import oblix
 from oblix.errors import ConfigurationError, InvalidRequest
 from oblix.settings import keyfile
-from oblix.settings.keys import FoundKey, check, found_keys, near_key
+from oblix.settings.keys import FoundKey, beside_keys, check, found_keys, near_key
 from oblix.types.secret import Concealed, SecretStr
 
 KEY = "sk-" + "test-4Hq8Zw2Lm6"
@@ -127,6 +127,17 @@ def test_nothing_of_ours_writes_to_the_environment() -> None:
     sources = [file for file in Path(oblix.__file__).parent.rglob("*.py") if "testing" not in file.parts]
     assert len(sources) > 100
     assert [file.name for file in sources if writing.search(file.read_text("utf-8"))] == []
+
+
+def test_a_dotenv_came_with_the_working_directory_if_it_lies_there(here: Path) -> None:
+    """And is no link out of it: a project may bring one that leads to the user's own file."""
+    (here / ".env").write_text(f"OPENAI_API_KEY={KEY}\n")
+    assert [each.key.reveal() for each in beside_keys("openai", NAMES)] == [KEY]
+    (here / ".env").rename(here.parent / ".env")
+    assert list(beside_keys("openai", NAMES)) == []
+    (here / ".env").symlink_to("../.env")
+    assert list(beside_keys("openai", NAMES)) == []
+    assert found()[0].key.reveal() == KEY
 
 
 def test_a_dotenv_is_read_again_when_it_has_changed(here: Path) -> None:

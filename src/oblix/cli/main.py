@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import sys
 from difflib import get_close_matches
 from itertools import takewhile
@@ -78,10 +79,9 @@ def oblix(ctx: click.Context) -> None:
 def main(args: list[str] | None = None) -> int:
     """Run, and give the exit code: 0 ok · 1 failed · 2 usage · 3 no route · 4 key · 5 budget · 130 interrupted.
 
-    With `--json` an error is a line of JSON on stderr: `error` with `code`, `message`, `hint`, `request_id`, `exit_code`.
+    With `--json` an error is a line of JSON on stderr: `error` with `code`, `message`, `hint`, `request_id`, `exit_code`. Before it there
+    may be warnings, each a line as well: `warning` with `message`.
     """
-    from oblix.errors import OblixError
-
     for stream in (
         sys.stdout,
         sys.stderr,
@@ -90,6 +90,17 @@ def main(args: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     args = sys.argv[1:] if args is None else args
     as_json = "--json" in takewhile(lambda word: word != "--", args)
+    warnings, log = _Warnings(as_json=as_json), logging.getLogger("oblix")
+    log.addHandler(warnings)
+    try:
+        return _run(args, as_json=as_json)
+    finally:
+        log.removeHandler(warnings)
+
+
+def _run(args: list[str], *, as_json: bool) -> int:
+    from oblix.errors import OblixError
+
     try:
         result: Any = oblix.main(args=args, prog_name="oblix", standalone_mode=False)
     except OblixError as error:
@@ -113,6 +124,23 @@ def main(args: list[str] | None = None) -> int:
         sys.stderr.write(f"error: the output cannot be written: {error.strerror or error}\n")
         return 1
     return result if isinstance(result, int) else 0
+
+
+class _Warnings(logging.Handler):
+    """Shows on stderr what the log warns of, once: nobody who types a command has a log to look at."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__(logging.WARNING)
+        self._as_json = as_json
+        self._told: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from oblix.cli.render import show_warning
+
+        message = record.getMessage()
+        if message not in self._told:
+            self._told.add(message)
+            show_warning(message, as_json=self._as_json)
 
 
 def _show_usage(error: click.ClickException, *, as_json: bool) -> None:

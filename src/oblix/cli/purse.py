@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from oblix.client.books import provider_of
 from oblix.client.keychain import all_keys
-from oblix.errors import ConfigurationError, known_hint
-from oblix.models.registry import PROVIDERS
+from oblix.errors import ConfigurationError
 
 
 def amount(micro_usd: int) -> str:
@@ -27,15 +27,9 @@ def digest_of(name: str) -> str:
     Raises:
         ConfigurationError: There is none.
     """
-    known: dict[str, str] = {}
-    for row in PROVIDERS.values():
-        if row.key_env:
-            known |= dict.fromkeys((row.name, *row.key_env), row.name)
-    if name not in known:
-        said = f"{name!r} is no provider, and no variable that holds a key."
-        raise ConfigurationError(said, hint=known_hint(name, known))
+    provider = provider_of(name)
     for found in all_keys():
-        if found.provider == known[name]:
+        if found.provider == provider:
             return found.key.digest
-    hint = f"Keep it first: oblix keys set {known[name]}. Or set its budget below [budget] in oblix.toml."
-    raise ConfigurationError(f"There is no key of {known[name]} here.", hint=hint)
+    hint = f"Keep it first: oblix keys set {provider}. Or set its budget below [budget] in oblix.toml."
+    raise ConfigurationError(f"There is no key of {provider} here.", hint=hint)

@@ -33,7 +33,10 @@ def session_meant(client: OblixClient, session: str | None, *, goes_on: bool) ->
 async def approve(error: BudgetExceeded) -> bool:
     """Ask on the terminal whether a request may pass a budget."""
     note(error.message)
-    return await run_unheld(partial(click.confirm, "Let this one pass all the same?", err=True))
+    try:
+        return await run_unheld(partial(click.confirm, "Let this one pass all the same?", err=True))
+    except click.Abort:  # the end of the input is no yes
+        return False
 
 
 def ask_before_passing(client: OblixClient) -> None:
@@ -46,6 +49,7 @@ def ask_before_passing(client: OblixClient) -> None:
 def telling_of_loads() -> Iterator[None]:
     """Say on stderr that a model is being loaded, because it looks like one that hangs."""
     log, teller = logging.getLogger("oblix.execution"), logging.Handler(logging.INFO)
+    teller.addFilter(lambda record: record.levelno < logging.WARNING)  # those are shown by `cli.main`
     teller.emit = lambda record: note(f"[{record.getMessage()}]")  # type: ignore[method-assign]
     before = log.level
     log.addHandler(teller)

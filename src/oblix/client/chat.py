@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from oblix.client import figures
 from oblix.client.terminal import inert
+from oblix.client.wishes import read_id
 from oblix.errors import InvalidRequest, OblixError
 from oblix.types.reply import Reply
 from oblix.types.spec import Place
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 LEAVE = ("exit", "quit", "/bye", "/exit", "/quit")
 LISTED = 20  # sessions that `/list` shows
+_CUT_OFF = {"budget": "a budget has no more room", "content_filter": "its provider filtered it"}
+UNTITLED = "(no title)"  # what lists call a session that has none
 
 
 async def talk(client: OblixClient, first: str | None, wishes: Mapping[str, Any], **settings: Any) -> Reply:
@@ -34,7 +37,9 @@ async def talk(client: OblixClient, first: str | None, wishes: Mapping[str, Any]
     Raises:
         InvalidRequest: The conversation ended before anything was answered.
     """
-    conversation = Talk(client, settings.pop("session_id") or uuid4().hex, wishes=wishes, settings=settings)
+    named = settings.pop("session_id")
+    begun = uuid4().hex if named is None else read_id(named)
+    conversation = Talk(client, begun, wishes=wishes, settings=settings)
     reply = await conversation.run(first)
     if reply is None:
         raise InvalidRequest("The conversation ended before anything was answered.")
@@ -76,7 +81,7 @@ class Talk:
                     reply = self.last = await self._ask(line)
             except OblixError as error:
                 self.last = error
-                sys.stderr.write(f"{error}\n")  # the conversation goes on
+                sys.stderr.write(inert(f"{error}\n", sys.stderr))  # the conversation goes on
             line = await _read()
         return reply
 
@@ -94,8 +99,8 @@ class Talk:
         reply = await self.client.execute(prompt, stream=self.streams, session_id=self.session_id, **settings, **wishes)
         if not self.streams:
             _say(reply.response)
-        if reply.finish_reason == "budget":
-            sys.stderr.write("[the answer was cut off: a budget has no more room]\n")
+        if why := _CUT_OFF.get(reply.finish_reason):
+            sys.stderr.write(f"[the answer was cut off: {why}; it is kept, and not told to a model again]\n")
         return reply
 
     async def _best(
@@ -143,7 +148,9 @@ class Talk:
         found = self.client.list_sessions(limit=LISTED)
         for each in found:
             mark = "*" if each["id"] == self.session_id else " "
-            _say(f"{mark} {each['id']}  {each['updated_at'][:16]}  {each['message_count']:>4}  {each['title']}")
+            _say(
+                f"{mark} {each['id']}  {each['updated_at'][:16]}  {each['message_count']:>4}  {each['title'] or UNTITLED}"
+            )
         if not found:
             _say("There are no sessions yet.")
 
@@ -152,7 +159,7 @@ class Talk:
         self.session_id = self.client.find_session(argument)
         loaded = self.client.load_session(self.session_id)
         assert loaded is not None
-        _say(f"{loaded['title']}: {len(loaded['messages'])} messages.")
+        _say(f"{loaded['title'] or UNTITLED}: {len(loaded['messages'])} messages.")
         for message in loaded["messages"][-2:]:
             _say(f"{message['role']}: {message['content']}")
 

@@ -108,7 +108,7 @@ class OblixClient(Conversations):
         for row in settings.models:
             if "price" in row:
                 self._prices[canonical_id(row["id"])] = row["price"]
-            self.hook_settings(row)
+            self._hook_row(row, is_found=settings.is_found)
 
     @property
     def policy(self) -> Policy:
@@ -200,8 +200,11 @@ class OblixClient(Conversations):
 
     def hook_settings(self, row: Mapping[str, Any]) -> None:
         """Hook a model as a `[[model]]` of a settings file names it: `id`, `endpoint`, and options of `hook_model`."""
+        self._hook_row(row)
+
+    def _hook_row(self, row: Mapping[str, Any], *, is_found: bool = False) -> None:
         options = {key: value for key, value in row.items() if key not in ("id", "endpoint")}
-        self._hook(*split_model_id(row["id"]), row.get("endpoint"), None, options)
+        self._hook(*split_model_id(row["id"]), row.get("endpoint"), None, options, is_found=is_found)
 
     def _hook(
         self,
@@ -210,11 +213,23 @@ class OblixClient(Conversations):
         endpoint: str | None,
         api_key: SecretStr | None,
         options: Mapping[str, Any],
+        *,
+        is_found: bool = False,
     ) -> None:
         transport, named = self._hall.transport, canonical_id(f"{getattr(kind, 'value', kind)}:{name}")
         if options.get("price") is None and named in self._prices:
             options = {**options, "price": self._prices[named]}
-        self.hook(build(kind, name, endpoint=endpoint, api_key=api_key, transport=transport, options=options))
+        self.hook(
+            build(
+                kind,
+                name,
+                endpoint=endpoint,
+                api_key=api_key,
+                transport=transport,
+                options=options,
+                is_found=is_found,
+            )
+        )
 
     def hook(self, model: Model) -> None:
         """Make a model known that is no provider's: anything that keeps `oblix.models.base.Model`, e.g. a `ScriptedModel`."""
@@ -283,7 +298,7 @@ class OblixClient(Conversations):
                 temperature=temperature,
                 max_tokens=max_tokens,
                 display_metrics=display_metrics,
-                session_id=session_id or self.current_session_id,
+                session_id=self.current_session_id if session_id is None else session_id,
                 deadline=deadline,
             )
         asked_at = loop_time()

@@ -41,8 +41,8 @@ def keys(found: Iterable[FoundKey], specs: Collection[ModelSpec]) -> list[Plain]
 
 
 def _may_go_to(found: FoundKey, spec: ModelSpec) -> bool:
-    """A key that we keep goes to nobody but its provider."""
-    return found.origin in ("environment", ".env") or is_own(spec)
+    """A key that we keep goes to nobody but its provider; and none goes to an address that nobody named."""
+    return (found.origin in ("environment", ".env") and spec.key != "withheld") or is_own(spec)
 
 
 def embedded(specs: Collection[ModelSpec]) -> tuple[Plain, dict[str, Need]]:

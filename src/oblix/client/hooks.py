@@ -12,6 +12,7 @@ from math import inf
 from typing import Any
 from urllib.parse import urlsplit
 
+from oblix.client.keychain import is_own_address
 from oblix.errors import ConfigurationError, known_hint
 from oblix.models.base import Model
 from oblix.models.registry import CLASSES, PROVIDERS, Provider
@@ -43,8 +44,12 @@ def build(
     api_key: SecretStr | None,
     transport: Transport,
     options: Mapping[str, Any],
+    is_found: bool = False,
 ) -> Model:
     """The model, not yet asked anything.
+
+    Args:
+        is_found: A settings file that nobody named says so: keys in the environment go to the addresses that its owner knows, and no other.
 
     Raises:
         ConfigurationError: An argument cannot be right: unknown provider or option (the nearest is named), impossible place.
@@ -58,7 +63,8 @@ def build(
     )
     if api_key is not None and not isinstance(api_key.reveal(), str):
         raise ConfigurationError(f"api_key is of type {type(api_key.reveal()).__name__}.", hint="Expected: a text.")
-    key = near_key(api_key, provider.key_env)
+    is_withheld = is_found and bool(provider.key_env) and not is_own_address(provider, address)
+    key = near_key(api_key, () if is_withheld else provider.key_env)
     place, why = _place(provider, name, address, options.get("place"))
     spec = ModelSpec(
         f"{provider.name}:{canonical(provider.name, name)}",
@@ -72,7 +78,7 @@ def build(
         window=_whole("window", options.get("window")),
         capabilities=_capabilities(provider, options.get("prefill")),
         price=_price(options.get("price"), place),
-        key=_key_state(provider, address, key, is_given=bool(api_key)),
+        key="withheld" if is_withheld else _key_state(provider, address, key, is_given=bool(api_key)),
         timeouts=_timeouts(options.get("timeouts")),
         keeps_prefix=provider.keeps_prefix,
     )

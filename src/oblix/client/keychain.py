@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 from oblix.agents.unheld import run_unheld
 from oblix.models.base import Model
-from oblix.models.registry import PROVIDERS
+from oblix.models.registry import PROVIDERS, Provider
 from oblix.settings import resolve_endpoint
-from oblix.settings.keys import FoundKey, environment_keys, found_keys
+from oblix.settings.keys import FoundKey, beside_keys, environment_keys, found_keys
 from oblix.types.secret import SecretStr
 from oblix.types.spec import ModelSpec
 
@@ -87,11 +88,12 @@ def _may_need(model: TakesKey) -> bool:
 def _look_for(specs: tuple[ModelSpec, ...]) -> dict[str, SecretStr]:
     """The keys by model."""
     found: dict[str, SecretStr] = {}
-    known: dict[tuple[str, bool], FoundKey | None] = {}
+    known: dict[tuple[str, bool, bool], FoundKey | None] = {}
     for spec in specs:
-        asked = spec.provider, is_own(spec)
+        provider, own, withheld = asked = spec.provider, is_own(spec), spec.key == "withheld"
         if asked not in known:
-            known[asked] = next(found_keys(spec.provider, PROVIDERS[spec.provider].key_env, own=asked[1]), None)
+            look = beside_keys if withheld else partial(found_keys, own=own)
+            known[asked] = next(look(provider, PROVIDERS[provider].key_env), None)
         if (each := known[asked]) is not None:
             found[spec.id] = each.key
     return found
@@ -102,8 +104,12 @@ def is_own(spec: ModelSpec) -> bool:
 
     Only there go keys that we keep: a settings file that came with somebody's project may name any address.
     """
-    row = PROVIDERS[spec.provider]
-    return spec.endpoint in (row.endpoint, resolve_endpoint(None, row.endpoint_env, row.endpoint))
+    return is_own_address(PROVIDERS[spec.provider], spec.endpoint)
+
+
+def is_own_address(row: Provider, address: str | None) -> bool:
+    """The same, of an address."""
+    return address in (row.endpoint, resolve_endpoint(None, row.endpoint_env, row.endpoint))
 
 
 def all_keys() -> list[FoundKey]:

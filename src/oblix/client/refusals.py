@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from typing import NamedTuple
 
-from oblix.decision.facts import Facts
-from oblix.decision.money import next_window
+from oblix.decision.facts import Facts, ModelFacts
+from oblix.decision.prediction import highest_cost, least_cost
 from oblix.errors import (
     AllModelsFailed,
     BudgetExceeded,
@@ -20,12 +21,14 @@ from oblix.errors import (
     UnknownModel,
     Vetoed,
 )
+from oblix.ledger.advice import advice
+from oblix.ledger.estimate import START_LIKELY
 from oblix.models.base import Model
 from oblix.models.registry import PROVIDERS
 from oblix.types.attempt import Attempt
 from oblix.types.decision import Candidate, Decision
 from oblix.types.ids import split_model_id
-from oblix.types.money import Room
+from oblix.types.money import Room, micro
 
 # The first that occurs among the exclusions names the error: what the user can change least comes first.
 _ERRORS: tuple[tuple[str, type[NoRoute], str], ...] = (
@@ -49,15 +52,41 @@ _SCREENED = (
 )
 
 
-def budget_hint(room: Room) -> str:
-    """What to do about a budget that has no room."""
-    amount = f"{2 * room.limit_usd:g}"
-    wait = next_window(room).removeprefix("; it")
-    then = f" It{wait}." if wait else ""
-    return f"Raise it: oblix budget set {amount}{_PERIODS.get(room.name, '')}; or hook a cheaper model, or one at home.{then}"
+class Short(NamedTuple):
+    """A budget that excludes a model.
+
+    Attributes:
+        needed: Micro-USD that its answer would probably take.
+    """
+
+    room: Room
+    model_id: str
+    needed: int
 
 
-_PERIODS = {"day": "/day", "month": "/month"}
+def budgeted_out(decision: Decision, facts: Facts) -> Short | None:
+    """The tightest budget that excludes a model, which a user might raise or pass; `None` where a cost limit does, or nothing."""
+    if facts.asked.approved:
+        return None
+    excluded = {each.model_id for each in decision.candidates if each.reason.code in ("budget", "unpriced")}
+    found = [short for model in facts.models if model.spec.id in excluded and (short := _short(facts, model))]
+    return min(found, key=lambda short: (short.room.left_usd, short.room.name), default=None)
+
+
+def _short(facts: Facts, model: ModelFacts) -> Short | None:
+    """Whether a budget is why a model is excluded: as `decision.rules.budget` sees it, with what it would take to change that."""
+    room, price, asked = model.budget, model.spec.price, facts.asked
+    if room is None:
+        return None
+    if asked.max_cost_usd is not None and ((most := highest_cost(facts, model)) is None or most > asked.max_cost_usd):
+        return None
+    least = least_cost(facts, model)
+    if price is None or least is None:
+        return Short(room, model.spec.id, 0)
+    if micro(least) <= round(1e6 * (room.left_usd + room.held_usd)):
+        return None  # it has room, and must not step in for another that has none (on_limit)
+    likely = price.cost(asked.prompt_tokens, asked.answer_limit or START_LIKELY)
+    return Short(room, model.spec.id, micro(likely))
 
 
 def unknown_model(model_id: str, hooked: Sequence[str]) -> UnknownModel:
@@ -86,12 +115,12 @@ def no_route(decision: Decision, facts: Facts) -> OblixError:
         hint = _SCREENED
     if code in ("key_missing", "key_refused"):
         hint = _key_hint(next(c.model_id for c in excluded if c.reason.code == code))
-    room = None if decision.limit_usd is not None else decision.room
-    if room is not None and code in ("budget", "unpriced"):
-        hint = hint if code == "unpriced" else budget_hint(room)
+    short = budgeted_out(decision, facts)
+    if code == "budget" and short is not None:
+        hint = advice(short.room, short.model_id, short.needed)
     error = kind(f"No model may answer this request.\n{_told(excluded)}", hint=hint or None)
     if isinstance(error, BudgetExceeded):
-        error.room = decision.room
+        error.room = None if short is None else short.room
     if isinstance(error, ContextOverflow):
         error.tokens = facts.asked.prompt_tokens
         error.window = max(model.spec.window or 0 for model in facts.models)
@@ -124,13 +153,13 @@ def all_failed(decision: Decision, attempts: Sequence[Attempt], models: Mapping[
     keyless = [a.model_id for a in attempts if a.kind == "auth"]
     keyless += [c.model_id for c in excluded if c.reason.code == "key_missing"]
     if hint is None and keyless:
-        model = models.get(keyless[0])
-        placeholder = model is not None and model.spec.key == "placeholder"
-        hint = ("The key that was given is a placeholder. " if placeholder else "") + _key_hint(keyless[0])
+        hint = _key_hint(keyless[0], models.get(keyless[0]))
     error = kind("\n".join([head, *lines]), hint=hint or f"Details: oblix why {decision.id}")
     if isinstance(error, ContextOverflow):
         widest = max(attempts, key=lambda attempt: attempt.window or 0)
         error.tokens, error.window = widest.input_tokens, widest.window
+    if isinstance(error, BudgetExceeded):
+        error.room = decision.room
     return sign(error, decision.id, decision, attempts)
 
 
@@ -138,11 +167,18 @@ def _told(candidates: Sequence[Candidate]) -> str:
     return "\n".join(f"  {c.place:<5}  {c.model_id} was not asked: {c.reason.text}" for c in candidates)
 
 
-def _key_hint(model_id: str) -> str:
+def _key_hint(model_id: str, model: Model | None = None) -> str:
     row = PROVIDERS.get(split_model_id(model_id)[0])
     if row is None or not row.key_env:
         return "Pass api_key=…."
-    return f"Pass api_key=…, set {' or '.join(row.key_env)}, or keep it: oblix keys set {row.name}."
+    names, state = " or ".join(row.key_env), None if model is None else model.spec.key
+    if state == "withheld":
+        return (
+            f"No key of yours goes to an address that ./oblix.toml names by itself: put {names} into the .env beside it, "
+            "or name the file: OBLIX_CONFIG=oblix.toml."
+        )
+    said = "The key that was given is a placeholder. " if state == "placeholder" else ""
+    return f"{said}Pass api_key=…, set {names}, or keep it: oblix keys set {row.name}."
 
 
 def sign(error: OblixError, request_id: str, decision: Decision | None, attempts: Sequence[Attempt]) -> OblixError:

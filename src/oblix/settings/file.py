@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -47,6 +47,7 @@ class Settings:
         log_prompts: Whether prompts may be kept in the log of decisions, and not only their fingerprints.
         budget: What may be spent.
         retain_days: For how long sessions are kept; `None` is for ever.
+        is_found: Nobody named it: it is the `./oblix.toml` of the working directory, which may have come with somebody's project.
     """
 
     source: Path | None = None
@@ -56,6 +57,7 @@ class Settings:
     log_prompts: bool = False
     budget: Budget = NONE
     retain_days: float | None = None
+    is_found: bool = False
 
 
 def load(path: str | Path | None = None) -> Settings:
@@ -69,10 +71,10 @@ def load(path: str | Path | None = None) -> Settings:
         return _parse(read(expanded(named), "settings file"))
     from platformdirs import user_config_path
 
-    for source in (Path("oblix.toml"), user_config_path("oblix", appauthor=False) / "oblix.toml"):
-        if source.is_file():
-            return _parse(read(source, "settings file"))
-    return Settings()
+    found, own = Path("oblix.toml"), user_config_path("oblix", appauthor=False) / "oblix.toml"
+    if found.is_file():
+        return replace(_parse(read(found, "settings file")), is_found=True)
+    return _parse(read(own, "settings file")) if own.is_file() else Settings()
 
 
 def _parse(document: Document) -> Settings:

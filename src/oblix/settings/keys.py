@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from oblix.errors import ConfigurationError, InvalidRequest
@@ -63,15 +64,27 @@ def found_keys(provider: str, variables: tuple[str, ...], *, own: bool = True) -
         own: The key is for the provider's own service. A key that we keep goes nowhere else: the keyring and the file are not asked.
     """
     yield from environment_keys(provider, variables)
+    yield from _dotenv_keys(provider, variables, dotenv.find())
+    if own:
+        yield from _kept(provider)
+
+
+def beside_keys(provider: str, variables: tuple[str, ...]) -> Iterator[FoundKey]:
+    """Those keys of a provider that came with the working directory: in its own `.env`. Reads a file."""
     file = dotenv.find()
+    if (
+        file is not None and file.resolve().parent == Path.cwd().resolve()
+    ):  # a link in a project may lead to a file of the user's
+        yield from _dotenv_keys(provider, variables, file)
+
+
+def _dotenv_keys(provider: str, variables: tuple[str, ...], file: Path | None) -> Iterator[FoundKey]:
     values = {} if file is None else _or_none(dotenv.read, file) or {}
     if file is not None and any(variable in values for variable in variables) and dotenv.is_open(file):
         tell(f"{file} holds keys, and every user of this machine can read it: chmod 600 {file}")
     for variable in variables:
         if variable in values and not is_placeholder(values[variable].reveal()):
             yield _found(provider, ".env", f"{variable} in {file}", values[variable])
-    if own:
-        yield from _kept(provider)
 
 
 def _kept(provider: str) -> Iterator[FoundKey]:

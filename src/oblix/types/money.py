@@ -13,6 +13,9 @@ IN_FLIGHT = 32
 # Tokens a second that the quickest services write (Groq and Cerebras tell 500 and more, 2026-11): what may lie unread for each second since
 # we read last, because our loop was late or our reader slow.
 QUICKEST = 500.0
+# Tokens of an answer that every chat model can be told as its bound (the older GPT-4 Turbo and Claude 3 take no more, and refuse a larger
+# number with status 400). What nobody bounds is told this much at most, unless it can be stopped in time.
+EVERY_MODEL = 4096
 OnLimit = Literal["edge-only", "ask", "stop"]
 Period = Literal["total", "day", "month"]
 Scope = Literal["all", "model", "tag", "key"]
@@ -56,7 +59,9 @@ class Room:
         name: As `Limit.name`.
         left_usd: The limit minus what is settled and what is reserved; never below 0.
         held_usd: Reserved by calls that are under way, some of which comes back.
+        spent_usd: Settled in the present window.
         resets_at: Seconds since the epoch when the next period begins, `None` for a budget in all.
+        scope: As in `Limit`; so are `subject`, `period` and `origin`.
     """
 
     name: str
@@ -64,7 +69,12 @@ class Room:
     left_usd: float
     _: KW_ONLY
     held_usd: float = 0.0
+    spent_usd: float = 0.0
     resets_at: float | None = None
+    scope: Scope = "all"
+    subject: str = ""
+    period: Period = "total"
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,7 @@ class Claim:
         input_tokens: Of the prompt, by estimate; none of them taken as cached.
         price: In USD per million tokens.
         most_tokens: The answer's bound, which the provider is told as well; `None` where nothing bounds it.
-        grows: More can be reserved while the answer comes. Where tokens are hidden, all of the bound is reserved.
+        grows: What it costs is seen while the answer comes. Where tokens are hidden, all of the bound is reserved.
         key: A digest of the API key, for budgets by key; never the key.
         approved: The user allowed it to pass its budgets.
     """
@@ -102,8 +112,8 @@ class Spent:
     Attributes:
         micro_usd: What is charged.
         certain: The provider told the usage; else it is charged as estimated, for what was possibly billed.
-        outcome: As `Attempt.outcome`.
-        saved_micro_usd: By the formula of `saved_usd`; `None` where there is nothing to compare with.
+        outcome: As `Attempt.outcome`; in the books `bounded` instead of `ok`, where a bound ended the answer.
+        is_steady: The answer came while it was written, so that it could have been stopped in time; `None` where that cannot be told.
     """
 
     micro_usd: int
@@ -113,3 +123,4 @@ class Spent:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    is_steady: bool | None = None

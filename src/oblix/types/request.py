@@ -22,7 +22,7 @@ class Request:
         redact: It holds something private that a detector found: a cloud model may have it with placeholders only.
         public: The caller says that nothing in it is private, whatever the detectors see.
         model_id: The model wished for; strict, unless `fallback` makes it a preference.
-        max_cost_usd: Models whose estimated cost is above this are excluded.
+        max_cost_usd: Models whose estimated cost is above this are excluded; the estimate is of one attempt, and is no bound for it.
         on_break: What a stream does when it fails after its first token.
         warm: While a model loads, `bridge` lets another allowed one answer, `wait` waits for it.
         hedge: The next candidate starts when the first is slower than usual; the first token wins.

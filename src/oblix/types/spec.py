@@ -6,7 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 Place = Literal["edge", "cloud"]
-KeyState = Literal["given", "missing", "placeholder", "not_needed"]
+# `withheld`: its address comes from a settings file that nobody named, so that no key of the user's goes there.
+KeyState = Literal["given", "missing", "placeholder", "not_needed", "withheld"]
 Capability = Literal["tools", "vision", "json", "logprobs", "prefill"]
 
 

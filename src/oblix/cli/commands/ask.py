@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import threading
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from uuid import uuid4
 import click
 
 from oblix.cli.here import hook_what_is_here
-from oblix.cli.render import note
+from oblix.cli.render import json_line, note
 from oblix.cli.talking import ask_before_passing, session_meant, telling_of_loads
 from oblix.client import OblixClient
 from oblix.client.figures import footer
@@ -30,7 +29,7 @@ from oblix.types.chunk import Reset
 @click.option("--policy", help="balanced, offline_first, fastest, cheapest, best, private, or a file (.toml).")
 @click.option("--tag", "tags", multiple=True, help="A word of yours for this request, which rules may ask for.")
 @click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Limit of the answer.")
-@click.option("--max-cost", type=click.FloatRange(0), help="Exclude models that would cost more (USD).")
+@click.option("--max-cost", type=click.FloatRange(0), help="Exclude models whose estimated cost is above this (USD).")
 @click.option(
     "--deadline", type=click.FloatRange(0.001), default=600.0, show_default=True, help="Seconds for the whole call."
 )
@@ -100,7 +99,7 @@ async def _ask(
                 wishes["session_id"] = session_id
             if as_json:
                 reply = await client.execute(prompt, model_id=model, **wishes)  # type: ignore[arg-type]
-                click.echo(json.dumps(reply.to_dict(), ensure_ascii=False, default=str))
+                click.echo(json_line(reply.to_dict()))
                 return
             async with client.stream(prompt, model_id=model, **wishes) as stream:  # type: ignore[arg-type]
                 async for piece in stream:

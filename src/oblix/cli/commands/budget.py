@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,13 +11,19 @@ from typing import Any, TypeVar, get_args
 import click
 
 from oblix.cli.purse import amount, digest_of, name_keys
-from oblix.cli.render import note, show_story
+from oblix.cli.render import json_line, note, show_story
 from oblix.client import OblixClient
 from oblix.client.hall import Hall
+from oblix.client.hooks import canonical_id
 from oblix.client.spend import left, plain, standing
 from oblix.decision.layout import Part, Table
+from oblix.errors import ConfigurationError
 from oblix.ledger import Standing, balances, chain
+from oblix.ledger.advice import mending
+from oblix.ledger.failing import passing
 from oblix.settings import load
+from oblix.storage.jobs import StoreBusy
+from oblix.storage.store import Store
 from oblix.types.ids import split_model_id
 from oblix.types.money import Limit, Period, Scope, micro
 
@@ -62,6 +67,7 @@ def set_(limit: str, model: str | None, tag: str | None, key: str | None, as_jso
     wanted = Limit(scope, period, micro(float(found[1])), subject=subject, origin="oblix budget set")
 
     async def work(hall: Hall) -> None:
+        await _be_lasting(hall.store)
         await hall.books.ledger.set_limit(wanted)
         await _show(hall, as_json=as_json)
 
@@ -77,7 +83,8 @@ def reset(period: Period | None, model: str | None, tag: str | None, key: str | 
 
     async def work(hall: Hall) -> None:
         periods = (period,) if period else get_args(Period)
-        is_known = hall.store.exists()  # looking makes no file
+        if is_known := hall.store.exists():  # looking makes no file
+            await _be_lasting(hall.store)
         gone = [each for each in periods if is_known and await hall.books.ledger.reset_limit(scope, each, subject)]
         if not gone:
             note("There was no such budget. Those of oblix.toml are changed there.")
@@ -93,7 +100,7 @@ def check(as_json: bool) -> int:
     verdict, wrong, aside = asyncio.run(_with_hall(_checked))
     is_right = verdict.broken_at is None and not wrong
     if as_json:
-        click.echo(json.dumps({"ok": is_right, **verdict._asdict(), "unbalanced": wrong, "put_aside": aside}))
+        click.echo(json_line({"ok": is_right, **verdict._asdict(), "unbalanced": wrong, "put_aside": aside}))
     elif is_right:
         click.echo(
             f"The books are right: {verdict.entries:,} entries, none was changed, and every balance equals its entries."
@@ -124,20 +131,47 @@ async def _checked(hall: Hall) -> tuple[chain.Verdict, list[str], list[str]]:
 
 
 async def _with_hall(work: Callable[[Hall], Awaitable[T]]) -> T:
+    """What a work finds in the books of the settings.
+
+    Raises:
+        ConfigurationError: They cannot be used.
+    """
+    import apsw
+
     async with OblixClient() as client:
         client.settle(load())
-        return await work(client._hall)
+        hall = client._hall
+        try:
+            return await work(hall)
+        except (apsw.Error, StoreBusy) as error:
+            said = f"The books in {hall.store.path} cannot be used: {error}."
+            raise ConfigurationError(said, hint=mending(error), cause=error) from None
+
+
+async def _be_lasting(store: Store) -> None:
+    """A budget that ends with this command must not look like one that holds.
+
+    Raises:
+        ConfigurationError: The data file cannot be written to, so that all is in memory.
+    """
+    await asyncio.to_thread(store.open)
+    if (lost := passing(store)) is not None:
+        raise lost
 
 
 def _whose(model: str | None, tag: str | None, key: str | None) -> tuple[Scope, str]:
     given = [each for each in (model, tag, key) if each is not None]
     if len(given) > 1:
         raise click.UsageError("A budget is for one model, one tag or one key.")
+    if any("\ud800" <= sign <= "\udfff" for each in given for sign in each):  # bytes that are no UTF-8
+        raise click.UsageError("A model, a tag or a key is named by text in UTF-8.")
     if model is not None:
         if not all(split_model_id(model)):
             raise click.UsageError(f"{model!r} is no model id. Write provider:name, e.g. openai:gpt-4.")
-        return "model", model.removesuffix(":latest") if model.startswith("ollama:") else model
+        return "model", canonical_id(model)
     if tag is not None:
+        if not tag.strip():
+            raise click.UsageError("A tag is not empty.")
         return "tag", tag
     return ("all", "") if key is None else ("key", digest_of(key))
 
@@ -145,7 +179,7 @@ def _whose(model: str | None, tag: str | None, key: str | None) -> tuple[Scope, 
 async def _show(hall: Hall, *, as_json: bool) -> None:
     found = await standing(hall)
     if as_json:
-        click.echo(json.dumps({"on_limit": hall.books.on_limit, "budgets": [plain(each) for each in found]}))
+        click.echo(json_line({"on_limit": hall.books.on_limit, "budgets": [plain(each) for each in found]}))
         return
     if not found:
         show_story([Part(lines=("No budget is set. One for each day: oblix budget set 5/day",))])

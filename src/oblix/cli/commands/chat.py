@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 import click
-from dotenv import load_dotenv
 
 from oblix.cli.here import hook_what_is_here
 from oblix.cli.render import note
@@ -34,7 +33,6 @@ def command(
     max_tokens: int,
 ) -> None:
     """Talk until `exit`; /help lists what else can be said."""
-    load_dotenv(".env")
     wishes = {"system": system, "private": private, "policy": policy}
     given = {name: wish for name, wish in wishes.items() if wish}
     asyncio.run(_talk(session, given, goes_on=goes_on, model_id=model, max_tokens=max_tokens))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 
 import click
 
-from oblix.cli.render import note, table
+from oblix.cli.render import json_line, note, table
 from oblix.client.keychain import all_keys
 from oblix.errors import AttemptFailed, ConfigurationError, FailureKind, InvalidRequest, KeyMissing, known_hint
 from oblix.models.registry import PROVIDERS, Provider
@@ -65,9 +64,7 @@ def list_keys(as_json: bool) -> None:
         rows.append((each.provider, each.origin, each.place, each.provider not in used))
         used.add(each.provider)
     if as_json:
-        click.echo(
-            json.dumps([dict(zip(("provider", "origin", "place", "is_used"), row, strict=True)) for row in rows])
-        )
+        click.echo(json_line([dict(zip(("provider", "origin", "place", "is_used"), row, strict=True)) for row in rows]))
     elif rows:
         shown = [(provider, place, "yes" if is_used else "no") for provider, _, place, is_used in rows]
         click.echo(table(("provider", "where", "used"), shown))

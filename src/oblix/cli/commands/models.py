@@ -95,6 +95,7 @@ async def _settings_rows(settings: Settings) -> list[Row]:
         return []
     async with OblixClient(store=":memory:") as client:
         client.settle(settings)
+        await client._hall.keychain.look(asyncio.get_running_loop().time())
         specs, transport = tuple(client.models.values()), client._hall.transport
         await transport.prepare()
         looks = (look(transport, *where, about=names) for where, names in servers_of(specs).items())

@@ -8,9 +8,8 @@ from contextlib import closing
 from datetime import datetime, timedelta
 
 import click
-import msgspec
 
-from oblix.cli.render import show_story
+from oblix.cli.render import json_line, show_story
 from oblix.decision import replay
 from oblix.decision.layout import Part, Table
 from oblix.decision.money import usd
@@ -47,7 +46,7 @@ def command(name: str | None, since: str | None, as_json: bool) -> int:
         history = cases(log, policy, after, keeps_rules=name in PRESETS)
         report = replay.check(history) if policy is None else replay.replay(history)
     if as_json:
-        click.echo(msgspec.json.encode(report.to_dict()))
+        click.echo(json_line(report.to_dict()))
     else:
         show_story(_checked(report) if policy is None else _compared(report, policy))
         click.echo(f"\n{_summary(report)}")

@@ -10,7 +10,7 @@ import click
 
 from oblix.cli.commands.ask import piped
 from oblix.cli.here import hook_what_is_here
-from oblix.cli.render import show_story
+from oblix.cli.render import json_line, show_story
 from oblix.client import OblixClient
 from oblix.client.hall import Thought
 from oblix.errors import NoRoute
@@ -27,7 +27,7 @@ gpu=PERCENT, latency=MILLISECONDS, loss=PERCENT, bandwidth=MBIT/S, budget=USD.""
 @click.option("--private", is_flag=True, help="The prompt never leaves this machine.")
 @click.option("--policy", help="A policy's name, or its file (.toml).")
 @click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Limit of the answer.")
-@click.option("--max-cost", type=click.FloatRange(0), help="Exclude models that would cost more (USD).")
+@click.option("--max-cost", type=click.FloatRange(0), help="Exclude models whose estimated cost is above this (USD).")
 @click.option("--tag", "tags", multiple=True, help="A word for the rules of a policy; may be given again.")
 @click.option("--simulate", default="", help=_SIMULATE)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: the decision, and what would change it.")
@@ -76,9 +76,6 @@ def _show(thought: Thought, *, as_json: bool) -> None:
 
     record, found = thought.decision.to_dict(), flips(thought.facts, thought.policy)
     if as_json:
-        import msgspec
-
-        told = {**record, "flips": [flip.to_dict() for flip in found]}
-        click.echo(msgspec.json.encode(told, enc_hook=str))
+        click.echo(json_line({**record, "flips": [flip.to_dict() for flip in found]}))
     else:
         show_story(story(record, flips=found, is_dry=True))

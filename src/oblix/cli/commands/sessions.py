@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from oblix.cli.render import note, show_story, table
+from oblix.cli.render import json_line, note, show_story, table
 from oblix.client import OblixClient
 from oblix.client.chat import UNTITLED
 from oblix.decision.layout import Part, Table
 from oblix.errors import InvalidRequest
+from oblix.sessions import transfer
 
 SHORT = 12  # signs of an id: enough to tell a million sessions apart
+_STATES = {"incomplete": "broken off", "unreadable": "cannot be read any more"}  # what is to be known of a message
 
 
 @click.group("sessions", context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,12 +39,18 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_JSON
 def list_(limit: int, where: tuple[str, ...], as_json: bool) -> None:
     """List them, the newest first."""
-    found = OblixClient().list_sessions(limit, _metadata(where) or None)
+    with _opened() as client:
+        found = client.list_sessions(limit, _metadata(where) or None)
     if as_json:
         _print(found)
         return
     rows = [
-        (each["id"][:SHORT], each["updated_at"][:16], str(each["message_count"]), _line(each["title"]) or UNTITLED)
+        (
+            _line(each["id"][:SHORT]),
+            each["updated_at"][:16],
+            str(each["message_count"]),
+            _line(each["title"]) or UNTITLED,
+        )
         for each in found
     ]
     if rows:
@@ -57,9 +66,7 @@ def list_(limit: int, where: tuple[str, ...], as_json: bool) -> None:
 @_JSON
 def show(session: str, as_json: bool) -> None:
     """Show what was said in one."""
-    client = OblixClient()
-    found = client.load_session(client.find_session(session))
-    assert found is not None
+    found = _loaded(session)
     if as_json:
         _print(found)
         return
@@ -77,14 +84,15 @@ def show(session: str, as_json: bool) -> None:
 @_JSON
 def search(words: tuple[str, ...], session: str | None, limit: int, as_json: bool) -> None:
     """Find messages by their words."""
-    client = OblixClient()
-    within = None if session is None else client.find_session(session)
-    found = asyncio.run(client.search_sessions(" ".join(words), limit=limit, session_id=within))
+    with _opened() as client:
+        within = None if session is None else client.find_session(session)
+        found = asyncio.run(client.search_sessions(" ".join(words), limit=limit, session_id=within))
     if as_json:
         _print(found)
         return
     rows = [
-        (each["session_id"][:SHORT], each["timestamp"][:16], each["role"], _line(each["snippet"])) for each in found
+        (_line(each["session_id"][:SHORT]), each["timestamp"][:16], each["role"], _line(each["snippet"]))
+        for each in found
     ]
     if rows:
         show_story([Part(table=Table(("session", "at", "role", "found"), tuple(rows)))])
@@ -97,12 +105,12 @@ def search(words: tuple[str, ...], session: str | None, limit: int, as_json: boo
 @click.argument("file", type=click.Path(path_type=Path), default="-")
 def export(session: str, file: Path) -> None:
     """Write one to FILE as JSON (`-`: standard output)."""
-    client = OblixClient()
-    session_id = client.find_session(session)
     if str(file) == "-":
-        _print(client.load_session(session_id))
+        click.echo(transfer.text_of(_loaded(session)), nl=False)
         return
-    asyncio.run(client.export_session(session_id, file))
+    with _opened() as client:
+        session_id = client.find_session(session)
+        asyncio.run(client.export_session(session_id, file))
     if sys.stderr.isatty():
         note(f"{session_id} is in {file}.")
 
@@ -112,12 +120,13 @@ def export(session: str, file: Path) -> None:
 @click.option("--same-id", is_flag=True, help="Keep the id of the file; an error where that session is here already.")
 def import_(files: tuple[Path, ...], same_id: bool) -> None:
     """Read sessions from FILES: exports of ours, or the session files of the original Oblix. Prints their ids."""
-    client = OblixClient()
-    for file in files:
-        session_id = asyncio.run(client.import_session(file, new_id=not same_id))
-        if session_id is None:
-            raise InvalidRequest(f"The session in {file} is here already.", hint="Without --same-id it gets a new id.")
-        click.echo(session_id)
+    with _opened() as client:
+        for file in files:
+            session_id = asyncio.run(client.import_session(file, new_id=not same_id))
+            if session_id is None:
+                hint = "Without --same-id it gets a new id."
+                raise InvalidRequest(f"The session in {file} is here already.", hint=hint)
+            click.echo(_line(session_id))
 
 
 @command.command("merge")
@@ -125,9 +134,9 @@ def import_(files: tuple[Path, ...], same_id: bool) -> None:
 @click.option("--title", help="Of the new session.")
 def merge(sessions: tuple[str, ...], title: str | None) -> None:
     """Put several into a new one, by time. Prints its id; the others stay."""
-    client = OblixClient()
-    sources = [client.find_session(each) for each in sessions]
-    click.echo(asyncio.run(client.merge_sessions(sources, title)))
+    with _opened() as client:
+        sources = [client.find_session(each) for each in sessions]
+        click.echo(asyncio.run(client.merge_sessions(sources, title)))
 
 
 @command.command("rm")
@@ -135,12 +144,29 @@ def merge(sessions: tuple[str, ...], title: str | None) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def remove(sessions: tuple[str, ...], yes: bool) -> None:
     """Delete sessions with all that was said in them."""
+    with _opened() as client:
+        ids = [client.find_session(each) for each in sessions]
+        if not yes:
+            click.confirm(f"Delete {len(ids)} session{'s' * (len(ids) > 1)} for good?", abort=True, err=True)
+        for session_id in ids:
+            client.delete_session(session_id)
+
+
+@contextmanager
+def _opened() -> Iterator[OblixClient]:
+    """A client that is closed: the data file holds by then what was written, and nothing of what was deleted."""
     client = OblixClient()
-    ids = [client.find_session(each) for each in sessions]
-    if not yes:
-        click.confirm(f"Delete {len(ids)} session{'s' * (len(ids) > 1)} for good?", abort=True, err=True)
-    for session_id in ids:
-        client.delete_session(session_id)
+    try:
+        yield client
+    finally:
+        asyncio.run(client.shutdown())
+
+
+def _loaded(session: str) -> dict[str, Any]:
+    with _opened() as client:
+        found = client.load_session(client.find_session(session))
+    assert found is not None
+    return found
 
 
 def _metadata(where: tuple[str, ...]) -> dict[str, str]:
@@ -152,15 +178,14 @@ def _metadata(where: tuple[str, ...]) -> dict[str, str]:
 
 
 def _print(found: object) -> None:
-    import msgspec
-
-    click.echo(msgspec.json.encode(found))
+    click.echo(json_line(found))
 
 
 def _who(message: Mapping[str, Any]) -> str:
     """Who said it, and what is to be known of it."""
     marks = [word for word in ("pinned", "private") if message.get(word)]
-    marks += ["broken off"] if message.get("state") == "incomplete" else []
+    marks += [_STATES[state]] if (state := message["state"]) in _STATES else []
+    marks += ["cut off at max_tokens"] if message.get("finish_reason") == "length" else []
     return " · ".join(filter(None, (message["role"], message.get("model_id"), message["timestamp"][:16], *marks)))
 
 

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import click
 
 from oblix.cli.purse import amount, name_keys
-from oblix.cli.render import show_story
+from oblix.cli.render import json_line, show_story
 from oblix.client import OblixClient
 from oblix.decision.layout import Part, Table
 from oblix.ledger.report import SAVED, By, Spend, Sums
@@ -35,9 +35,7 @@ def command(by: By, since: str | None, as_csv: bool, as_json: bool) -> None:
     found = asyncio.run(_spend(by, since))
     names = name_keys(found.rows) if by == "key" else {}
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.encode(found.to_dict()))
+        click.echo(json_line(found.to_dict()))
     elif as_csv:
         _write_csv(found)
     else:
@@ -72,7 +70,8 @@ def _parts(found: Spend, names: dict[str, str]) -> Iterator[Part]:
 
 def _cells(sums: Sums) -> tuple[str, ...]:
     figures: tuple[Any, ...] = (sums.calls, sums.answers, sums.input_tokens, sums.output_tokens)
-    return (amount(sums.micro_usd), *(f"{figure:,}" for figure in figures), amount(sums.saved_micro_usd))
+    spent = "unknown" if sums.unpriced and not sums.micro_usd else amount(sums.micro_usd)
+    return (spent, *(f"{figure:,}" for figure in figures), amount(sums.saved_micro_usd))
 
 
 def _notes(total: Sums) -> Iterator[str]:
@@ -81,5 +80,11 @@ def _notes(total: Sums) -> Iterator[str]:
         yield f"{amount(total.uncertain_micro_usd)} of it ({share}) by estimate: the provider did not tell the usage."
     if total.reaped_micro_usd:
         yield f"{amount(total.reaped_micro_usd)} of that was reserved by programs that were killed."
+    if total.unpriced:
+        answers = "1 answer is" if total.unpriced == 1 else f"{total.unpriced:,} answers are"
+        yield (
+            f"{answers} not in it, or not wholly: no price is known of a model that was asked. "
+            "Set it: `price = [0.5, 1.5]` below its [[model]]."
+        )
     if total.saved_micro_usd:
         yield f"{SAVED[0].upper()}{SAVED[1:]}."

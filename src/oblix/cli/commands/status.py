@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from oblix.cli.here import hook_what_is_here
-from oblix.cli.render import show_screen
+from oblix.cli.render import json_line, show_screen
 from oblix.client import OblixClient
 from oblix.errors import NoRoute
 from oblix.settings import Settings, load
@@ -68,9 +68,7 @@ async def _gather(client: OblixClient, settings: Settings, *, within: float) -> 
 
 def _show(status: dict[str, Any], *, as_json: bool, anew: bool) -> None:
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.encode(status, enc_hook=str))
+        click.echo(json_line(status))
     else:
         from oblix.cli.screen import screen
 

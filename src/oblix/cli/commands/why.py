@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 
 import click
-import msgspec
 
-from oblix.cli.render import show_story
+from oblix.cli.render import json_line, show_story
 from oblix.decision.record import joined
 from oblix.errors import InvalidRequest
 from oblix.settings import home
@@ -27,7 +26,7 @@ def command(decision: str, as_json: bool) -> None:
     if as_json:
         found = what_would_change(kept)
         told = None if found is None else [flip.to_dict() for flip in found]
-        click.echo(msgspec.json.encode({**joined(with_checks(kept), kept.outcome), "flips": told}))
+        click.echo(json_line({**joined(with_checks(kept), kept.outcome), "flips": told}))
     else:
         show_story(story(kept))
     sys.stdout.flush()
@@ -36,7 +35,8 @@ def command(decision: str, as_json: bool) -> None:
 def _look_up(decision: str) -> Kept:
     path = home() / "oblix.db"
     log = DecisionLog(path)
-    kept = log.look_up(decision) if path.exists() else None  # asking makes no file
+    start = decision.encode("utf-8", "replace").decode()  # SQLite takes no halves of characters
+    kept = log.look_up(start) if path.exists() else None  # asking makes no file
     log.close()
     if kept is not None:
         return kept
