@@ -66,7 +66,7 @@ ifeq ($(ARGS),)
 	@$(BIN)/python -m coverage run -m pytest $(COUNTED)
 	@$(BIN)/python -m coverage report
 endif
-	@$(BIN)/python -m pytest $(or $(ARGS),$(COUNTED:%=--ignore=%))
+	@$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile $(COUNTED:%=--ignore=%))
 
 check: $(VENV)/.dev  ## format, lint, types, import contracts, docs
 	@$(BIN)/ruff format --check .

@@ -81,7 +81,8 @@ def _no_blocking() -> Iterator[None]:
         # Plain functions of the client may be called on a loop, and have to be done then; and whether the file still lies there is looked at
         # (1 us) just before it is written to.
         for function in watching.functions.values():
-            function.can_block_in("oblix/storage/store.py", {"write_now", "_be_open", "_stay"})
+            function.can_block_in("oblix/storage/store.py", {"write_now", "_stay"})
+            function.can_block_in("oblix/storage/file.py", {"_be_open"})
         yield
 
 
@@ -185,6 +186,12 @@ class Replaying:
             pytest.fail(f"taken again, these decisions come out otherwise:\n{told}", pytrace=False)
         return result
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """A worker of pytest-xdist is done: what it took again counts here."""
+        for name, count in getattr(node, "workeroutput", {}).get("replay", {}).items():
+            setattr(self, name, getattr(self, name) + count)
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """One line."""
         terminalreporter.write_line(f"replay: decisions={self.decisions} same={self.same}")
@@ -194,6 +201,8 @@ class Replaying:
         if told := self.differing():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             print(f"taken again, these decisions come out otherwise:\n{told}")
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["replay"] = {"decisions": self.decisions, "same": self.same}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -130,7 +130,7 @@ def picture(*models: ModelFacts, on_limit: OnLimit = "edge-only", tokens: int = 
     return Facts("01D", NOW, Asked(tokens, 300, Complexity(0.9)), models, on_limit=on_limit)
 
 
-def room(left: float, **more: float) -> Room:
+def room(left: float, **more: Any) -> Room:
     return Room("day", 5.0, left, **more)
 
 
