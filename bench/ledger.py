@@ -14,6 +14,7 @@ from statistics import median, quantiles
 from typing import Literal
 
 from oblix.ledger import Ledger, books, entries
+from oblix.ledger.balances import Amounts
 from oblix.ledger.entries import Call
 from oblix.ledger.owner import Lease
 from oblix.storage.store import Store
@@ -22,6 +23,7 @@ from oblix.types.spec import Price
 
 PAIRS, WARM = 2000, 200
 ENTRIES = 100_000
+_FIVE = Amounts(5, 5, 5, 5, False)
 _PRICE = Price(2.5, 10.0, "bench")
 _SPENT = Spent(700, True, "ok", input_tokens=100, output_tokens=45)
 _LIMITS = (
@@ -94,7 +96,7 @@ def _fill(file: Path) -> None:
     store.write_now(work)
     store.write_now(
         lambda db: books.reserve(
-            db, Call("dead#1", "dead", "openai:0", "cloud"), (5, 5), at=0.0, today="2026-11-01",
+            db, Call("dead#1", "dead", "openai:0", "cloud"), _FIVE, at=0.0, today="2026-11-01",
             lease=Lease("another boot//1@1", 0.0), terms=books.Terms({}),
         )
     )  # fmt: skip
@@ -108,7 +110,7 @@ async def _ready(file: Path) -> float:
         await asyncio.to_thread(store.open)
         store.write_now(
             lambda db, n=number: books.reserve(  # type: ignore[misc]
-                db, Call(f"dead{n}#1", "dead", "openai:0", "cloud"), (5, 5), at=0.0, today="2026-11-01",
+                db, Call(f"dead{n}#1", "dead", "openai:0", "cloud"), _FIVE, at=0.0, today="2026-11-01",
                 lease=Lease("another boot//1@1", 0.0), terms=books.Terms({}),
             )
         )  # fmt: skip

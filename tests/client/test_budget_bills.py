@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,19 @@ def test_calls_at_once_never_pass_a_budget_by_the_providers_own_books(tmp_path: 
         assert shop.billed <= shop.charged <= limit
 
     visit(tmp_path / "o.db", what, manner=Manner(lengths=(60, 400), pause=0.0), limit=limit)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_answers_that_come_at_once_never_pass_a_budget_and_are_not_cut(tmp_path: Path, wire: Wire) -> None:
+    """A proxy that buffers, or a server quicker than our loop: nothing can be topped up, so that what a model is told is reserved."""
+    limit = 600_000  # thirteen answers of 45,027
+
+    async def what(shop: Shop) -> None:
+        ends = await asyncio.gather(*(shop.ask(number, deadline=30.0) for number in range(40)))
+        assert Counter(ends) == {"stop": 13, "refused": 27}
+        assert shop.billed == shop.charged <= limit
+
+    visit(tmp_path / "o.db", what, manner=Manner(lengths=(3000, 3000)), wire=wire, limit=limit)
 
 
 def test_a_budget_that_is_used_up_stops_the_stream_at_the_provider(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from oblix.execution.hands import Hands
 from oblix.execution.latency import Timing
 from oblix.ledger import Ledger, chain
 from oblix.ledger.balances import unbalanced
+from oblix.ledger.estimate import FEW
 from oblix.models.base import Call
 from oblix.storage.store import Store
 from oblix.testing import Cut, Fail, ScriptedModel, Wait, run
 from oblix.types.chunk import Chunk, End, Progress, Usage
-from oblix.types.money import IN_FLIGHT, Limit
+from oblix.types.messages import Message
+from oblix.types.money import EVERY_MODEL, IN_FLIGHT, Limit
 from oblix.types.request import Request
 from oblix.types.spec import Price
 
@@ -27,6 +29,7 @@ from .walking import ASKED, Walked, go, journey, start
 
 PAID = Price(1.0, 10.0, "test")  # a token of the answer is 10 micro-USD, one of the prompt 1
 PROMPT = 9  # tokens of ASKED, by estimate
+RESERVED = 18  # tokens that are reserved for it, as long as nobody knows how many its model counts
 
 
 class Accounts:
@@ -65,6 +68,11 @@ def paid(*scripts: Any, name: str = "openai:gpt", **known: Any) -> ScriptedModel
 
 def day(micro_usd: int) -> Limit:
     return Limit("all", "day", micro_usd)
+
+
+def flowing(words: int, *, at_once: int = 1) -> list[Any]:
+    """An answer that comes while it is written, or nearly so: so many words at a time."""
+    return [step for _ in range(words // at_once) for step in (*["word "] * at_once, Wait(0.1 * at_once))]
 
 
 def walk(file: Path, *plan: ScriptedModel, limits: tuple[Limit, ...] = (), **how: Any) -> tuple[Walked, int, list[str]]:
@@ -147,6 +155,14 @@ def test_what_may_lie_unread_is_charged(tmp_path: Path) -> None:
     assert spent == charged(walked) == PROMPT + 10 * (2 + IN_FLIGHT + 63)
 
 
+def test_what_comes_after_a_silence_may_have_been_written_in_it(tmp_path: Path) -> None:
+    """A proxy that buffers hands on in one go what took 0.2 s to write: who leaves after its first words may be billed for 100 tokens."""
+    script = ["a ", Wait(0.2), *["word "] * 90]
+    walked, spent, _ = walk(tmp_path / "o.db", paid(script), leave_after=4)
+    assert walked.outcomes == [("openai:gpt", "cancelled", "cancelled")]
+    assert spent == charged(walked) == PROMPT + 10 * (1 + 100 + IN_FLIGHT)
+
+
 def test_no_more_may_lie_unread_than_was_reserved(tmp_path: Path) -> None:
     broke, short = ["half ", Wait(20.0), Fail("engine_crash")], replace(ASKED, max_tokens=200)
     walked, spent, _ = walk(
@@ -168,17 +184,125 @@ def test_a_missing_usage_is_charged_by_estimate_and_marked(tmp_path: Path) -> No
 
 
 def test_a_long_answer_is_topped_up_and_never_passes_its_budget(tmp_path: Path) -> None:
-    """A thousand tokens at 10 micro-USD, where the start value pays some 800."""
-    script = [*["word "] * 1000, End("stop", Usage(PROMPT, 1000))]
-    walked, spent, kinds = walk(tmp_path / "o.db", paid(script), limits=(day(1_000_000),))
-    assert spent == charged(walked) == PROMPT + 10_000
-    assert kinds[0] == "reserve"
-    assert "raise" in kinds
-    assert kinds[-1] == "settle"
+    """A thousand tokens at 10 micro-USD, where the start value pays some 800; of a model whose answers were seen to flow."""
+
+    async def main() -> None:
+        books = Accounts(tmp_path / "o.db", day(1_000_000))
+        usual = [*flowing(100), End("stop", Usage(PROMPT, 100))]
+        model = paid(*[usual] * FEW, [*flowing(1000), End("stop", Usage(PROMPT, 1000))])
+        costs = [charged(await go(model, hands=books.hands)) for _ in range(FEW + 1)]
+        assert costs == [PROMPT + 1000] * FEW + [PROMPT + 10_000]
+        kinds = [kind for kind in books.kinds() if kind != "limit"]
+        assert kinds[: 2 * FEW + 1] == ["reserve", "settle"] * FEW + ["reserve"]
+        assert kinds[-2:] == ["raise", "settle"]
+        await books.shut()
+
+    run(main())
+
+
+def test_what_cannot_be_stopped_in_time_is_reserved_to_its_bound(tmp_path: Path) -> None:
+    """Nothing is known of a new model, and this one's answers come at once: what it is told as its bound is reserved, again and again."""
+    told: list[int | None] = []
+
+    class Told(ScriptedModel):
+        def stream(self, request: Request, call: Call) -> AsyncGenerator[Chunk]:
+            told.append(call.most_tokens)
+            return super().stream(request, call)
+
+    async def main() -> None:
+        books = Accounts(tmp_path / "o.db", day(60_000))
+        model = Told("openai:gpt", [*["word "] * 1000, End("stop", Usage(PROMPT, 1000))], price=PAID)
+        for _ in range(2):
+            walked = await go(model, hands=books.hands, request=replace(ASKED, max_tokens=2000))
+            assert charged(walked) == PROMPT + 10_000
+        await go(model, hands=books.hands)
+        assert "raise" not in books.kinds()
+        reserved = books.store.read(lambda db: db.execute("SELECT micro FROM entry WHERE kind = 'reserve'").fetchall())
+        left = 60_000 - 2 * (PROMPT + 10_000)
+        assert reserved == [(RESERVED + 20_000,), (RESERVED + 20_000,), (left,)]
+        assert told == [None, None, (left - RESERVED) // 10]
+        await books.shut()
+
+    run(main())
+
+
+def test_a_prompt_of_no_words_is_reserved_with_a_margin_until_its_model_is_known(tmp_path: Path) -> None:
+    """20,000 characters of keys are 11,000 tokens, where prose of that length has 5,000; what was learned of prose says nothing of them."""
+    keys = Request("keys", (Message("user", "x7Kq9" * 4000),))
+    prose = Request("prose", (Message("user", "Tell me of the sea and of those who sail it. " * 10),))
+
+    async def main() -> None:
+        books = Accounts(tmp_path / "o.db")
+        model = paid(*[["yes", End("stop", Usage(105, 3))]] * FEW, ["yes", End("stop", Usage(11_000, 3))])
+
+        async def asks(request: Request, left: int) -> str | None:
+            books.ledger.watch([day(books.spent + left)])
+            return (await go(model, hands=books.hands, request=request)).outcomes[0][2]
+
+        assert [await asks(prose, 10_000) for _ in range(FEW)] == [None] * FEW
+        assert await asks(keys, 20_000) == "budget"
+        assert [await asks(keys, 50_000) for _ in range(FEW)] == [None] * FEW
+        assert await asks(keys, 11_100) is None
+        await books.shut()
+
+    run(main())
+
+
+def test_a_prompt_that_nobody_counted_is_charged_as_its_like_were(tmp_path: Path) -> None:
+    prose = Request("prose", (Message("user", "Tell me of the sea and of those who sail it. " * 10),))
+
+    async def main() -> None:
+        books = Accounts(tmp_path / "o.db")
+        model = paid(*[["yes", End("stop", Usage(250, 1))]] * FEW, ["yes", End("stop", Usage(None, 1))])
+        costs = [charged(await go(model, hands=books.hands, request=prose)) for _ in range(FEW + 1)]
+        assert costs == [250 + 10] * (FEW + 1)
+        await books.shut()
+
+    run(main())
+
+
+def test_nobody_is_told_a_bound_that_some_models_refuse(tmp_path: Path) -> None:
+    """A budget of ten dollars pays a million tokens, and a model that takes 16,384 would answer 400 to that number."""
+    told: list[int | None] = []
+
+    class Told(ScriptedModel):
+        def stream(self, request: Request, call: Call) -> AsyncGenerator[Chunk]:
+            told.append(call.most_tokens)
+            return super().stream(request, call)
+
+    async def main() -> None:
+        books = Accounts(tmp_path / "o.db", day(10_000_000))
+        model = Told("openai:gpt", [*flowing(100), End("stop", Usage(PROMPT, 100))], price=PAID)
+        for _ in range(2):
+            await go(model, hands=books.hands)
+        await go(model, hands=books.hands, request=replace(ASKED, max_tokens=2_000_000))
+        assert told == [EVERY_MODEL, None, (10_000_000 - 2 * PROMPT - 2000 - RESERVED) // 10]
+        await books.shut()
+
+    run(main())
+
+
+def test_what_has_arrived_of_an_answer_that_is_stopped_is_read_and_charged(tmp_path: Path) -> None:
+    """A model that was seen to flow writes all at once, and keeps no bound: the usage stands behind the text, and is billed."""
+
+    async def main() -> None:
+        books = Accounts(tmp_path / "o.db", day(6_000))
+        model = paid(
+            [*flowing(100), End("stop", Usage(PROMPT, 100))], [*["word "] * 1000, End("stop", Usage(PROMPT, 1000))]
+        )
+        await go(model, hands=books.hands)
+        walked = await go(model, hands=books.hands)
+        assert walked.text.count("word") == 1000
+        assert charged(walked) == PROMPT + 10_000
+        assert books.ledger.overrun > 0
+        books.ledger.overrun = 0
+        await books.shut()
+
+    run(main())
 
 
 def test_a_stream_whose_budget_is_used_up_is_stopped_and_its_text_delivered(tmp_path: Path) -> None:
-    script = [*["word "] * 1000, End("stop", Usage(PROMPT, 1000))]
+    script = [*flowing(1000), End("stop", Usage(PROMPT, 1000))]
     walked, spent, _ = walk(tmp_path / "o.db", paid(script), limits=(day(5_000),))
     end = walked.pieces[-1]
     assert isinstance(end, End)
@@ -187,6 +311,20 @@ def test_a_stream_whose_budget_is_used_up_is_stopped_and_its_text_delivered(tmp_
     assert 300 < words <= 500  # 499 can be paid; this provider does not keep its bound
     assert walked.journey.attempts[0].outcome == "ok"
     assert 4_500 < spent == charged(walked) <= 5_000
+
+
+def test_a_long_tool_call_in_few_pieces_is_topped_up_as_a_text_is(tmp_path: Path) -> None:
+    """Three thousand tokens of arguments in pieces of thirty, as Claude writes them, where the start value pays some 800."""
+    script = [*[Progress("tool_call", 30.0)] * 100, End("tool_calls", Usage(PROMPT, 3000))]
+    walked, spent, kinds = walk(tmp_path / "o.db", paid(script))
+    assert spent == charged(walked) == PROMPT + 30_000
+    assert kinds.count("raise") > 1
+
+
+def test_reading_the_prompt_is_no_part_of_the_answer(tmp_path: Path) -> None:
+    script = [*[Progress("prompt", 0.0)] * 90, "word", End("stop", Usage(PROMPT, None))]
+    _, spent, kinds = walk(tmp_path / "o.db", paid(script), limits=(day(5_000),))
+    assert (spent, kinds) == (PROMPT + 2 * 10, ["reserve", "settle"])
 
 
 def test_the_provider_is_told_what_the_budgets_can_pay(tmp_path: Path) -> None:
@@ -199,7 +337,7 @@ def test_the_provider_is_told_what_the_budgets_can_pay(tmp_path: Path) -> None:
 
     walk(tmp_path / "o.db", Told("openai:gpt", price=PAID), limits=(day(5_000),))
     walk(tmp_path / "p.db", Told("openai:gpt", price=PAID))
-    assert told == [(5_000 - PROMPT) // 10, None]
+    assert told == [(5_000 - RESERVED) // 10, None]
 
 
 def test_an_answer_that_our_bound_ended_says_so(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ class Clock:
 
 def claim(tokens: int = 100, *, model: str = "openai:a", prompt: int = 0, **given: Any) -> Claim:
     """A call that reserves exactly so many micro-USD: its bound is reserved at once."""
-    number = next(_numbers)
+    name = f"r{os.getpid()}-{next(_numbers)}"  # other processes write to the same file
     given = {"most_tokens": tokens, "grows": False, **given}
-    return Claim(f"r{number}#1", f"r{number}", model, "cloud", prompt, PRICE, **given)
+    return Claim(f"{name}#1", name, model, "cloud", prompt, PRICE, **given)
 
 
 def spent(micro: int, *, certain: bool = True, outcome: str = "ok", **given: Any) -> Spent:

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC
+from math import inf
 from pathlib import Path
 
 import pytest
 
 from oblix.errors import AttemptFailed, FailureKind
+from oblix.ledger import Ledger, books
+from oblix.ledger.balances import SHARED
+from oblix.ledger.estimate import FEW, ROUNDED
+from oblix.ledger.owner import me
 from oblix.testing import run
+from oblix.types.money import IN_FLIGHT
 from oblix.types.spec import Price
 
-from .booking import DAY, NOON, PRICE, Clock, claim, figures, is_sound, ledger_on, limit, spent, store_of, told, written
+from .booking import DAY, NOON, Clock, claim, figures, is_sound, ledger_on, limit, spent, store_of, told, written
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "oblix.db"
+
+
+async def _learn(ledger: Ledger, tokens: int, *, is_steady: bool) -> None:
+    """Enough answers of a model that its next ones are known to be so long, and to come while they are written, or not."""
+    for _ in range(FEW):
+        (await ledger.reserve(claim(tokens + 1))).settle(spent(0, output_tokens=tokens, is_steady=is_steady))
 
 
 def test_what_is_reserved_is_charged_as_it_came(file: Path) -> None:
@@ -152,7 +164,9 @@ def test_newcomers_leave_something_for_answers_that_grow(file: Path) -> None:
 def test_money_is_topped_up_ahead_of_the_tokens(file: Path) -> None:
     async def main() -> None:
         ledger = ledger_on(file, limit(2000))
+        await _learn(ledger, 300, is_steady=True)
         hold = await ledger.reserve(claim(0, most_tokens=None, grows=True, prompt=10))
+        assert (hold.micro_usd, hold.cap_micro_usd) == (10 + 300 + IN_FLIGHT + ROUNDED, 2000)
         tokens, writes = 0, 0
         while tokens < 5000:
             tokens += 1
@@ -249,6 +263,104 @@ def test_what_the_user_approves_passes_and_is_written_down(file: Path) -> None:
         with pytest.raises(AttemptFailed):
             await ledger.reserve(claim(1))
         assert is_sound(await written(ledger))
+
+    run(main())
+
+
+def test_what_is_approved_has_all_that_it_may_come_to(file: Path) -> None:
+    """It is told no bound of ours, so that less than its own would be passed."""
+
+    async def main() -> None:
+        ledger = ledger_on(file, limit(100))
+        for asked in (claim(1000, approved=True), claim(1000, approved=True, grows=True)):
+            hold = await ledger.reserve(asked)
+            assert (hold.micro_usd, hold.cap_tokens) == (1000, None)
+            settled, reserved, allowed = figures(await written(ledger))[0]
+            assert settled + reserved == 100 + allowed
+            hold.settle(spent(1000))
+            assert hold.overrun == 0
+        assert figures(await written(ledger)) == [(2000, 0, 1900)]
+
+    run(main())
+
+
+def test_of_two_limits_that_are_short_the_tighter_one_counts(file: Path) -> None:
+    """For what is left at the beginning, for what is added, and for what is allowed beyond; whichever comes first."""
+
+    async def main() -> None:
+        for number, (everybody, model) in enumerate(((520, 500), (500, 520))):
+            ledger = ledger_on(
+                file.with_name(f"{number}.db"), limit(everybody), limit(model, "model", subject="openai:a")
+            )
+            (await ledger.reserve(claim(5000))).settle(spent(0))
+            last = await ledger.reserve(claim(5000))
+            assert (last.micro_usd, last.cap_micro_usd) == (500, 500)
+            last.settle(spent(0))
+            await _learn(ledger, 30, is_steady=True)
+            hold = await ledger.reserve(claim(0, most_tokens=None, grows=True))
+            while await hold.top_up(int(hold.pays_tokens) + 1):
+                assert hold.micro_usd <= 500
+            assert hold.micro_usd == 500
+            hold.settle(spent(0))
+            approved = await ledger.reserve(claim(1200, approved=True))
+            store = await written(ledger)
+            assert [figures(store)[0][2], figures(store, "model", "day", "openai:a")[0][2]] == [
+                1200 - everybody,
+                1200 - model,
+            ]
+            assert await approved.raise_to(1300)
+            assert told(await written(ledger), where="kind = 'allow'") == [("allow", 700), ("allow", 100)]
+
+    run(main())
+
+
+def test_of_a_stored_limit_and_ones_own_the_stricter_one_says_what_is_allowed(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file, limit(120))
+        await ledger.set_limit(limit(100))
+        await ledger.reserve(claim(150, approved=True))
+        assert figures(await written(ledger)) == [(0, 150, 50)]
+
+    run(main())
+
+
+def test_nobody_waits_where_one_of_two_limits_has_nothing_to_come_back(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file, limit(100), limit(50, "model", subject="openai:a"))
+        (await ledger.reserve(claim(50))).settle(spent(50))
+        await ledger.reserve(claim(40, model="openai:b"))
+        with pytest.raises(AttemptFailed):
+            await ledger.reserve(claim(20), until=30.0)
+        assert asyncio.get_running_loop().time() == 0.0
+
+    run(main())
+
+
+def test_what_a_reaper_took_is_not_topped_up_under_a_stored_limit(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file)
+        await ledger.set_limit(limit(100))
+        hold = await ledger.reserve(claim(20))
+        (await written(ledger)).write_now(lambda db: books.reap(db, me(), before=inf, at=NOON))
+        assert not await hold.raise_to(30)
+
+    run(main())
+
+
+def test_what_cannot_be_topped_up_leaves_room_for_others(file: Path) -> None:
+    """The first one takes all that its model is told; beside it others get a part of what is left, but what is safe at least."""
+
+    async def main() -> None:
+        ledger = ledger_on(file, limit(3000))
+        await _learn(ledger, 16, is_steady=False)
+        holds = [await ledger.reserve(claim(1000, grows=True)) for _ in range(4)]
+        taken = [hold.micro_usd for hold in holds]
+        assert taken == [1000, 2000 // SHARED, 1750 // SHARED, 1532 // SHARED]
+        assert [hold.cap_tokens for hold in holds] == taken
+        assert all(hold.pays_tokens < hold.micro_usd for hold in holds[1:])
+        others = [await ledger.reserve(claim(1000, grows=True)) for _ in range(10)]
+        assert others[-1].micro_usd == 16 + IN_FLIGHT + ROUNDED
+        assert await holds[0].raise_to(1100)
 
     run(main())
 
@@ -411,11 +523,15 @@ def test_the_next_process_learns_from_the_books(file: Path) -> None:
         for tokens in (10, 20, 30, 40, 50, 60, 70, 80, 90, 100):
             hold = await ledger.reserve(claim(tokens, most_tokens=None, grows=True))
             hold.settle(spent(tokens, output_tokens=tokens))
+        for _ in range(50):  # their own bound ended them
+            (await ledger.reserve(claim(5, grows=True))).settle(spent(5, output_tokens=5))
+        outcomes = [row[0] for row in told(await written(ledger), "outcome", "kind = 'settle'")]
+        assert outcomes == ["ok"] * 10 + ["bounded"] * 50
+        assert (await ledger.reserve(claim(0, most_tokens=None, grows=True))).micro_usd == 100 + 32 + 2
         ledger.close()
         await asyncio.to_thread(store_of(ledger).close)
         again = ledger_on(file)
         hold = await again.reserve(claim(0, most_tokens=None, grows=True))
         assert hold.micro_usd == 100 + 32 + 2
-        assert PRICE.output_per_mtok == 1.0
 
     run(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,8 @@ class Model:
         self.held: dict[str, Money] = {}
         self.charged: dict[str, Money] = {}
         self.limits: dict[Which, int] = {}
+        self.allowed: Counter[tuple[Which, str]] = Counter()  # beyond a limit, in a window
+        self.passed: Counter[str] = Counter()  # what an attempt was allowed
         self.day = ""
 
     def left(self, limits: dict[Which, int], money: Money) -> list[tuple[int, int]]:
@@ -56,8 +59,26 @@ class Model:
             if money.counts_to(which, money.day):
                 held = sum(each.micro for each in self.held.values() if each.counts_to(which, money.day))
                 charged = sum(each.micro for each in self.charged.values() if each.counts_to(which, money.day))
-                found.append((most - held - charged, held))
+                beyond = self.allowed[which, span(which[2], money.day)]  # type: ignore[arg-type]
+                found.append((most + beyond - held - charged, held))
         return found
+
+    def allow(self, limits: dict[Which, int], id_: str, money: Money, more: int) -> None:
+        """Raise each limit that leaves less, so that so much more fits."""
+        most = 0
+        for which, micro in limits.items():
+            for left, _ in self.left({which: micro}, money):
+                if left < more:
+                    self.allowed[which, span(which[2], money.day)] += more - left  # type: ignore[arg-type]
+                    most = max(most, more - left)
+        self.passed[id_] += most
+
+    def give_back(self, id_: str, money: Money, charged: int) -> None:
+        """What was allowed and is not used."""
+        back = max(0, min(self.passed.pop(id_, 0), money.micro - charged))
+        for which, window in list(self.allowed):
+            if which[:2] in money.names and span(which[2], money.day) == window:  # type: ignore[arg-type]
+                self.allowed[which, window] = max(0, self.allowed[which, window] - back)
 
     def granted(self, limits: dict[Which, int], money: Money, enough: int) -> int | None:
         """How much it may have; `None` is nothing."""
@@ -132,18 +153,24 @@ class Books(RuleBasedStateMachine):
         tags=tags,
         key=st.sampled_from(["", "k"]),
         dies=st.booleans(),
+        approved=st.sampled_from([False, False, True]),
     )
-    def reserve(self, index: int, tokens: int, model: str, tags: tuple[str, ...], key: str, *, dies: bool) -> Any:
+    def reserve(
+        self, index: int, tokens: int, model: str, tags: tuple[str, ...], key: str, *, dies: bool, approved: bool
+    ) -> Any:
         names = frozenset(
             [("all", ""), ("model", model), *(("tag", tag) for tag in tags), *([("key", key)] if key else [])]
         )
         money = Money(tokens, self.count(), names)
-        granted = self.model.granted({**self.model.limits, **self.own[index]}, money, min(tokens, START_TYPICAL))
+        limits = {**self.model.limits, **self.own[index]}
+        granted = tokens if approved else self.model.granted(limits, money, min(tokens, START_TYPICAL))
         ledger = self.ledgers[index]
         ledger._upkeep.owner = (
             me().rpartition("/")[0] + "/1@0" if dies else me()
         )  # a process that is no more, or this one
-        asked = claim(tokens, model=model, tags=tags, key=key)
+        asked = claim(tokens, model=model, tags=tags, key=key, approved=approved)
+        if approved:
+            self.model.allow(limits, asked.id, money, tokens)
         try:
             hold: Hold = self.do(ledger.reserve(asked))
         except AttemptFailed:
@@ -159,7 +186,11 @@ class Books(RuleBasedStateMachine):
         held = self.model.held.get(hold.call.id)
         if held is None:  # reaped: with no limit of its own nobody is kept to anything
             return
-        room = min([left for left, _ in self.model.left({**self.model.limits, **self.own[index]}, held)], default=more)
+        limits = {**self.model.limits, **self.own[index]}
+        room = min([left for left, _ in self.model.left(limits, held)], default=more)
+        if hold.claim.approved:
+            self.model.allow(limits, hold.call.id, held, more)
+            room = more
         assert self.do(hold.raise_to(held.micro + more)) is (more <= room)
         if more <= room:
             self.model.held[hold.call.id] = held._replace(micro=held.micro + more)
@@ -168,10 +199,11 @@ class Books(RuleBasedStateMachine):
     def settle(self, each: tuple[Hold, int, bool], micro: int, *, again: bool, elsewhere: bool) -> None:
         hold, index, _ = each
         id_ = hold.call.id
-        held = (
-            self.model.held.pop(id_, None) or self.model.charged[id_]
-        )  # late: the reaper charged it, and is corrected
-        self.model.charged[id_] = held._replace(micro=micro)
+        held = self.model.held.pop(id_, None)
+        if held is not None:
+            self.model.give_back(id_, held, micro)
+        # Late, the reaper charged it, and is corrected.
+        self.model.charged[id_] = (held or self.model.charged[id_])._replace(micro=micro)
         self.inside(hold.settle, spent(micro))
         if again:
             self.inside(hold.settle, spent(micro + 1))
@@ -197,6 +229,7 @@ class Books(RuleBasedStateMachine):
         self.count()
         self.do(self.ledgers[index].set_limit(Limit(scope, period, micro, subject=subject)))
         self.model.limits[which] = micro
+        self.model.allowed[which, span(period, self.model.day)] = 0
 
     @rule(index=which_ledger, which=whiches)
     def reset_limit(self, index: int, which: Any) -> None:
@@ -228,6 +261,7 @@ class Books(RuleBasedStateMachine):
                 assert account.limit == self.model.limits.get(which)
                 assert account.settled == sum(m.micro for m in self.model.charged.values() if m.counts_to(which, day))
                 assert account.reserved == sum(m.micro for m in self.model.held.values() if m.counts_to(which, day))
+                assert account.allowed == self.model.allowed[which, span(account.period, day)]
             assert len(ledger._holds) <= len(self.model.held) + len(self.model.charged)
             assert index == 0 or is_sound(store_of(ledger))
 

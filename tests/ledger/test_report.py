@@ -37,8 +37,8 @@ def charge(
     entries.append(db, kind, which, micro_usd, at=0.0, day=day, spent=Spent(micro_usd, certain, "ok"))
 
 
-def answer(db: apsw.Connection, which: Call, day: str, *, saved: int | None = None) -> None:
-    spent = Spent(0, True, "ok", input_tokens=10, output_tokens=20, cached_tokens=3)
+def answer(db: apsw.Connection, which: Call, day: str, *, saved: int | None = None, is_priced: bool = True) -> None:
+    spent = Spent(0, is_priced, "ok", input_tokens=10, output_tokens=20, cached_tokens=3)
     noted = Call("", which.request_id, which.model_id, which.place, which.tags, which.key)
     entries.append(db, "answer", noted, 0, at=0.0, day=day, spent=spent, saved=saved)
 
@@ -54,6 +54,27 @@ def test_an_answer_at_home_is_counted_and_costs_nothing(db: apsw.Connection) -> 
         "edge": Sums(answers=1, input_tokens=10, output_tokens=20, cached_tokens=3, saved_micro_usd=120)
     }
     assert (found.usd, found.total.saved_usd, found.total.uncertain_share) == (0.0, 0.00012, 0.0)
+
+
+def test_an_answer_whose_cost_is_not_known_is_told_apart_from_a_free_one(db: apsw.Connection) -> None:
+    answer(db, call(1, "openai:own"), DAYS[0], is_priced=False)
+    answer(db, call(2, "openai:own"), DAYS[0])
+    answer(db, call(3, "openai:gpt"), DAYS[0])
+    found = spend(db, "model")
+    assert {name: (sums.answers, sums.unpriced) for name, sums in found.rows.items()} == {
+        "openai:own": (2, 1),
+        "openai:gpt": (1, 0),
+    }
+    assert (found.total.unpriced, found.to_dict()["total"]["unpriced"]) == (1, 1)
+
+
+def test_what_was_sent_in_vain_and_charged_nothing_is_no_call(db: apsw.Connection) -> None:
+    """A refused attempt and its retry are one call; a reservation that was given back is none."""
+    charge(db, call(1), 0, DAYS[0])
+    charge(db, call(2), 310, DAYS[0])
+    charge(db, call(3), 500, DAYS[0], "reap", certain=False)
+    charge(db, call(3), -500, DAYS[0], "correct")
+    assert spend(db).total == Sums(310, calls=1)
 
 
 def test_what_was_reserved_and_raised_is_no_spending(db: apsw.Connection) -> None:
@@ -107,7 +128,7 @@ CHARGES = st.tuples(
 def test_the_rows_are_the_sums(done: list[tuple[str, str, list[str], str, int, str]], by: By) -> None:
     db = open_file(":memory:")
     expected: Counter[str] = Counter()
-    uncertain = 0
+    uncertain = calls = 0
     for number, (day, model, tags, key, micro_usd, end) in enumerate(done):
         made = call(number, model, tuple(tags), key)
         if end == "corrected":
@@ -116,6 +137,7 @@ def test_the_rows_are_the_sums(done: list[tuple[str, str, list[str], str, int, s
         else:
             charge(db, made, micro_usd, day, "reap" if end == "reaped" else "settle", certain=end == "certain")
         uncertain += micro_usd if end in ("uncertain", "reaped") else 0
+        calls += micro_usd > 0
         rows: dict[By, list[str]] = {
             "day": [day],
             "model": [model],
@@ -128,4 +150,4 @@ def test_the_rows_are_the_sums(done: list[tuple[str, str, list[str], str, int, s
     db.close()
     assert {name: sums.micro_usd for name, sums in found.rows.items()} == dict(expected)
     assert found.total.micro_usd == sum(each[4] for each in done)
-    assert (found.total.uncertain_micro_usd, found.total.calls) == (uncertain, len(done))
+    assert (found.total.uncertain_micro_usd, found.total.calls) == (uncertain, calls)

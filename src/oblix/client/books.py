@@ -37,16 +37,24 @@ def key_of(model: Model) -> str:
     return key.digest if isinstance(key, SecretStr) else ""
 
 
-def _provider_of(limit: Limit) -> str:
-    """Whose keys a limit of the settings is for."""
+def provider_of(name: str, *, told_in: str = "") -> str:
+    """The provider that is meant by its own name, or by that of a variable that holds its key.
+
+    Args:
+        told_in: Where the name stands, for the error.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
     known: dict[str, str] = {}
     for row in PROVIDERS.values():
         if row.key_env:
             known |= dict.fromkeys((row.name, *row.key_env), row.name)
-    if limit.subject not in known:
-        said = f"{limit.origin}: {limit.subject!r} is no provider, and no variable that holds a key."
-        raise ConfigurationError(said, hint=known_hint(limit.subject, known))
-    return known[limit.subject]
+    if name not in known:
+        where = f"{told_in}: " if told_in else ""
+        said = f"{where}{name!r} is no provider, and no variable that holds a key."
+        raise ConfigurationError(said, hint=known_hint(name, known))
+    return known[name]
 
 
 class Books:
@@ -74,7 +82,11 @@ class Books:
         Raises:
             ConfigurationError: A limit is for the key of nobody.
         """
-        self._by_key = tuple(replace(each, subject=_provider_of(each)) for each in budget.limits if each.scope == "key")
+        self._by_key = tuple(
+            replace(each, subject=provider_of(each.subject, told_in=each.origin))
+            for each in budget.limits
+            if each.scope == "key"
+        )
         self._store.durability = budget.durability or self._store.durability
         if budget.on_limit is not None:
             self.on_limit = budget.on_limit
@@ -168,10 +180,10 @@ class Books:
 
     async def decided(self, decision: Decision, facts: Facts) -> bool:
         """Whether a request that no model may answer, because of a budget, may pass it: the user is asked."""
-        if facts.on_limit != "ask" or decision.plan or decision.room is None:
+        if facts.on_limit != "ask" or decision.plan or refusals.budgeted_out(decision, facts) is None:
             return False
         if not any(each.reason.code == "budget" for each in decision.candidates):
-            return False
+            return False  # to pass a budget brings no price
         error = refusals.no_route(decision, facts)
         return isinstance(error, BudgetExceeded) and await self._approves(error)
 
@@ -188,10 +200,15 @@ class Books:
         return await self._approves(error)
 
     async def _approves(self, error: BudgetExceeded) -> bool:
+        """Whether the user says yes. A handler that fails has not said so, and is no failure of the model."""
         if self.approve is None:
             return False
-        found = self.approve(error)
-        return bool(await found if inspect.isawaitable(found) else found)
+        try:
+            found = self.approve(error)
+            return bool(await found if inspect.isawaitable(found) else found)
+        except Exception:  # noqa: BLE001  the door to users' code
+            _log.exception("approve_over_budget failed, which is taken as a no")
+            return False
 
     # --- what it came to ---
 
@@ -202,7 +219,7 @@ class Books:
         place: Place = next((each.place for each in reply.attempts if each.outcome == "ok"), "edge")
         spent = Spent(
             micro(cost or 0.0),
-            cost is not None and not figures["estimated"],
+            cost == 0.0 or (cost is not None and not figures["estimated"]),  # nothing, and that not certain: not known
             "ok",
             input_tokens=figures["input_tokens"],
             output_tokens=figures["output_tokens"],

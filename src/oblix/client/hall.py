@@ -251,7 +251,7 @@ class Hall:
             metrics = reply.metrics
             self.books.answered(reply, request, key_of(self.models[reply.model_id]))
             if round_ is not None:
-                await round_.answered(_spoken(journey), reply.model_id)
+                await round_.answered(_spoken(journey), reply)
         except OblixError as error:
             failure = error
             taken = thoughts[0].decision if thoughts else None

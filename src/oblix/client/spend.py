@@ -15,6 +15,7 @@ from oblix.client.books import Books
 from oblix.client.hall import Hall
 from oblix.errors import ConfigurationError, InvalidRequest, known_hint
 from oblix.ledger import Standing
+from oblix.ledger.advice import mending
 from oblix.ledger.report import By, Spend, Sums, spend
 from oblix.storage.jobs import StoreBusy
 from oblix.storage.store import Store
@@ -45,7 +46,7 @@ async def report(hall: Hall, by: By, since: str | date | None) -> Spend:
         return await store.read_aside(partial(spend, by=by, since=day))
     except apsw.Error as error:
         said = f"The books in {store.path} cannot be read: {error}."
-        raise ConfigurationError(said, hint="`oblix budget check` tells what is wrong.", cause=error) from None
+        raise ConfigurationError(said, hint=mending(error), cause=error) from None
 
 
 def first_day(since: str | date, *, today: date) -> str:

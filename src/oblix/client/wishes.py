@@ -32,6 +32,7 @@ class Wishes(TypedDict, total=False):
         private: The prompt never leaves the edge.
         public: Nothing in it is private, whatever the detectors see.
         max_cost_usd: Exclude models whose estimated cost is above this, for an answer as long as `max_tokens` allows, else a usual one.
+            It chooses, and bounds nothing: a longer answer and further attempts cost more. A budget is never passed.
         policy: `balanced`, `offline_first`, `fastest`, `cheapest`, `best`, `private`, or the path of a policy file, for this request.
         fallback: `model_id` is a preference, not a must.
         on_break: What a stream does when it fails after its first token: `error` (with the text so far), `restart` (a `Reset`, then the
@@ -133,7 +134,7 @@ def parse(
         temperature=_number("temperature", temperature, 0.0, 2.0),
         max_tokens=_whole("max_tokens", max_tokens),
         deadline=_number("deadline", deadline, 1e-3, 1e9),
-        session_id=_text("session_id", session_id),
+        session_id=None if session_id is None else read_id(session_id),
         **(_rarer(wishes) if wishes else {}),
     )
 
@@ -306,6 +307,19 @@ def _messages(
     if prompt is None and all(message.role == "system" for message in messages):
         raise InvalidRequest("Nothing is asked.", hint="Pass a prompt, or messages=[…].")
     return tuple(messages)
+
+
+def read_id(found: object, what: str = "session") -> str:
+    """The id of a session, or of what else is named.
+
+    Raises:
+        InvalidRequest: It is none; an empty one might be a variable that was never set.
+    """
+    if not isinstance(found, str):
+        raise InvalidRequest(f"The id of a {what} is of type {type(found).__name__}.", hint="Expected: str.")
+    if not found:
+        raise InvalidRequest(f"The id of a {what} is empty.", hint="Leave it out, or name one.")
+    return found
 
 
 def read_message(found: Mapping[str, Any]) -> Message:

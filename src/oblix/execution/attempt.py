@@ -19,7 +19,7 @@ from oblix.execution.latency import Limits, Timing
 from oblix.execution.loading import StillLoading, is_cold
 from oblix.execution.patience import within
 from oblix.execution.proof import whole
-from oblix.execution.scale import Scale
+from oblix.execution.scale import PromptScale, Scale
 from oblix.execution.timers import Watchdog
 from oblix.models.base import Call, Loadable, Model, bound_of, hides_tokens
 from oblix.types.attempt import Attempt, Outcome
@@ -29,7 +29,9 @@ from oblix.types.request import Request
 
 LONGEST_QUEUE = 300.0  # seconds that an edge model's first token may take, however many are before us
 NOTICEABLE = 0.05  # seconds; asking a server whether a model is loaded is no load
+ARRIVED = 0.05  # seconds for reading what has come already of an answer that is stopped: it is billed, and its usage may stand there
 ROOM_WAIT = 30.0  # seconds that the last candidate waits until others give back what they have reserved
+QUIET = 0.01  # seconds without a piece, after which what comes may have been written a while ago; less is the pace of a quick model
 NEWSWORTHY = 1.0  # seconds of waiting for a load, after which it is said
 _log = logging.getLogger("oblix.execution")
 T = TypeVar("T")
@@ -72,6 +74,7 @@ class Try:
     _started: float = 0.0
     _heard_at: float | None = None  # the first sign of work
     _gap: float = 0.0
+    _quiet_since: float = 0.0
     _dog: Watchdog | None = None
     _is_hurried: bool = False  # its idle limit is the caller's deadline in disguise
     _is_sent: bool = False
@@ -80,8 +83,14 @@ class Try:
     def __post_init__(self) -> None:
         self._fit()
         is_hiding = hides_tokens(self.model, self.request)
-        scale = self.hands.scales.setdefault(self.model.spec.id, Scale())
-        self.charge = Charge(self.hands.price_of(self.model), self._count_input, scale=scale, is_hiding=is_hiding)
+        hands, model_id = self.hands, self.model.spec.id
+        self.charge = Charge(
+            hands.price_of(self.model),
+            self._count_input,
+            scale=hands.scales.setdefault(model_id, Scale()),
+            prompts=hands.prompts.setdefault(model_id, PromptScale()),
+            is_hiding=is_hiding,
+        )
 
     def _fit(self) -> None:
         fitted = self.journey.fitted
@@ -104,11 +113,10 @@ class Try:
         ended = False
         try:
             turn = await self._turn()
-            if is_cold(self.model):
-                await self._load(dog, clock)
-                self._fit()  # its window is known by now
+            await self._load(dog, clock)
             most = await self._reserve()
             self._is_sent = True
+            self._quiet_since = clock()
             stream = self.model.stream(self.request, Call(dog, limits.connect, self.said, most))
             while not ended:
                 assert stream is not None
@@ -117,9 +125,9 @@ class Try:
                 yield chunk
                 if not (ended or self.charge.is_covered or await self._in_time(self.charge.pays_on())):
                     last, stream = stream, None
-                    await _let_go(last, dog)
+                    for chunk in await self._stop(last, dog, clock):
+                        yield chunk
                     ended = True
-                    yield self._ok(End("budget"), clock())
         except AttemptFailed as error:
             hurried = dog.gave_way or (self._is_hurried and error.kind is FailureKind.TIMEOUT_IDLE)
             self._failed(error, clock(), blame=not hurried)
@@ -224,11 +232,13 @@ class Try:
         return turn
 
     async def _load(self, dog: Watchdog, clock: Callable[[], float]) -> None:
-        """Wait until the model is in memory; its load is its own affair, and goes on when we leave.
+        """Wait until the model is in memory, if it has to be brought there; its load is its own affair, and goes on when we leave.
 
         Raises:
             StillLoading: Our patience is over.
         """
+        if not is_cold(self.model):
+            return
         model = cast("Loadable", self.model)
         dog.reached("load")
         teller = asyncio.get_running_loop().call_later(NEWSWORTHY, self._tell_of_load)
@@ -245,6 +255,19 @@ class Try:
         if (waited := clock() - self._started) > NOTICEABLE:
             self.load = waited
         dog.reached("first_token")
+        self._fit()  # its window is known by now
+
+    async def _stop(self, stream: AsyncIterator[Chunk], dog: Watchdog, clock: Callable[[], float]) -> list[Chunk]:
+        """The last pieces of an answer that a budget stops, which have arrived already, and its `End`: its own, if that is among them."""
+        until, pieces = clock() + ARRIVED, list[Chunk]()
+        try:
+            while not pieces or type(pieces[-1]) is not End:
+                pieces.append(self._take(await dog.watch(within(_next(stream), until)), dog, clock()))
+        except (TimeoutError, AttemptFailed):
+            pieces.append(self._ok(End("budget"), clock()))
+        finally:
+            await _let_go(stream, dog)
+        return pieces
 
     def _tell_of_load(self) -> None:
         usual = self.hands.health.usual_load(self.model.spec)
@@ -256,15 +279,19 @@ class Try:
         Raises:
             AttemptFailed: There is none, and no end came.
         """
+        silence = dog.silence(now)
+        if silence > QUIET:
+            self._quiet_since = now - silence
+            self.charge.was_quiet()
         if self._heard_at is None:
             self._heard_at = now
             dog.heard()
-        elif dog.silence(now) > self._gap:
-            self._gap = dog.silence(now)
+        elif silence > self._gap:
+            self._gap = silence
         if type(chunk) is Delta:
             if chunk.text:
                 self.pieces.append(chunk.text)
-                self.charge.wrote(chunk.text)
+                self.charge.wrote(chunk.text, now)
                 if self.first_token_at is None:
                     self.first_token_at = now
             dog.reached("idle")
@@ -274,7 +301,7 @@ class Try:
         if chunk is None:
             why = f"the answer of {self.model.spec.id} ended without the proof of completion"
             raise AttemptFailed(FailureKind.TRUNCATED, why)
-        self.charge.works += 1
+        self.charge.worked(chunk.tokens, now)
         return chunk
 
     def _ok(self, end: End, now: float) -> End:
@@ -286,8 +313,7 @@ class Try:
         written = used.output_tokens or len(self.pieces)  # a piece is a token, mostly
         timing = Timing(now - began, first, self._gap, self.load, self.journey.prompt_tokens, written)
         self.hands.health.succeeded(self.model.spec, now, timing, self._fingerprint(now))
-        if not end.tool_calls:
-            self.charge.learn(used)
+        self.charge.learn(used, is_text=not end.tool_calls)
         cost = self.charge.cost(used, is_whole=end.finish_reason != "budget")
         self._add("ok", now, None, cost, used, certainty="response_started")
         return end
@@ -311,8 +337,8 @@ class Try:
         certainty = self._certainty(error.certainty or meant.certainty)
         may_cost = meant.is_billable or self.pieces or error.certainty == "possibly_accepted"
         used, is_begun = Usage(error.tokens), self._heard_at is not None or certainty == "possibly_accepted"
-        charged, unread = may_cost and certainty != "not_sent", self._unread(now)
-        cost = self.charge.cost(used, is_whole=not is_begun, unread=unread) if charged else 0
+        charged = may_cost and certainty != "not_sent"
+        cost = self._owed(now, used, is_whole=not is_begun) if charged else 0
         self._add("failed", now, error, cost, used, certainty=certainty, kind=error.kind.value, why=_told(error),
                   hint=error.hint, window=error.window)  # fmt: skip
 
@@ -325,12 +351,13 @@ class Try:
             return
         self.hands.health.left(self.model.spec, now, started=self._since)
         certainty = self._certainty("possibly_accepted")
-        cost = 0 if certainty == "not_sent" else self.charge.cost(Usage(), is_whole=False, unread=self._unread(now))
+        cost = 0 if certainty == "not_sent" else self._owed(now, Usage(), is_whole=False)
         self._add("cancelled", now, None, cost, certainty=certainty, kind=FailureKind.CANCELLED.value, why=why)
 
-    def _unread(self, now: float) -> float:
-        """Seconds since we read last, or began to wait."""
-        return 0.0 if self._dog is None else self._dog.silence(now)
+    def _owed(self, now: float, used: Usage, *, is_whole: bool) -> int | None:
+        """What was certainly or possibly billed by now, in micro-USD."""
+        unread = 0.0 if self._dog is None else self._dog.silence(now)
+        return self.charge.cost(used, is_whole=is_whole, unread=unread, quiet=now - self._quiet_since)
 
     @property
     def _since(self) -> float:
@@ -383,6 +410,10 @@ def _told(error: AttemptFailed) -> str:
     if not error.retry_after:
         return error.message
     return f"{error.message} (it asks for a pause of {error.retry_after:,.0f} s)"
+
+
+async def _next(stream: AsyncIterator[Chunk]) -> Chunk | None:
+    return await anext(stream, None)
 
 
 async def _let_go(stream: AsyncIterator[Chunk] | None, dog: Watchdog) -> None:

@@ -8,7 +8,8 @@ from math import ceil
 
 from oblix.decision.tokens import share
 from oblix.execution.accounts import Accounts, Hold
-from oblix.execution.scale import Scale
+from oblix.execution.flow import Flow
+from oblix.execution.scale import LOWEST, PromptScale, Scale, kind_of
 from oblix.types.attempt import Outcome
 from oblix.types.chunk import Usage
 from oblix.types.money import IN_FLIGHT, QUICKEST, Claim, Spent, micro
@@ -23,27 +24,39 @@ class Charge:
     Attributes:
         price: As it was known at the start, so that what is reserved and what is charged follow the same; `None` while nothing is known.
         count_input: Estimates the prompt's tokens; asked only where somebody pays for them.
-        scale: Learned from the model's earlier answers.
+        scale: Learned from the model's earlier answers, `prompts` from its earlier prompts.
         is_hiding: The model may write tokens that are billed and not seen while they are written.
-        works: Signs of work without text; a thought is billed as a token.
+        works: Signs of work without text that are part of the answer: thoughts, pieces of tool calls.
     """
 
     price: Price | None
     count_input: Callable[[], int]
     _: KW_ONLY
     scale: Scale = field(default_factory=Scale)
+    prompts: PromptScale = field(default_factory=PromptScale)
     is_hiding: bool = False
     pieces: int = 0
     works: int = 0
+    _unseen: float = 0.0  # of the answer's tokens, by those signs
     _share: float = 0.0  # of the answer's tokens, by its text
     _hold: Hold | None = None
     _most: int | None = None  # tokens that the budgets pay, where that is less than the caller allows
     _bound: int | None = None  # tokens that the provider was told, by the caller or by us
     _input: int | None = None
+    _kind: int | None = (
+        None  # of text that the prompt is; images are counted by rules of their own, which teach nothing
+    )
+    _before: int = 0  # tokens that had come when the last silence began
+    _flow: Flow = field(default_factory=Flow)
 
     @property
     def input_tokens(self) -> int:
         """Of the prompt, estimated."""
+        found = self._estimated_input
+        return found if self._kind is None else ceil(found * self.prompts.factor(self._kind) - 1e-9)  # binary fractions
+
+    @property
+    def _estimated_input(self) -> int:
         if self._input is None:
             self._input = self.count_input()
         return self._input
@@ -58,7 +71,7 @@ class Charge:
 
     @property
     def _estimated(self) -> int:
-        return (max(int(self._share) + 1, self.pieces) if self.pieces else 0) + self.works
+        return (max(int(self._share) + 1, self.pieces) if self.pieces else 0) + ceil(self._unseen)
 
     @property
     def is_paid(self) -> bool:
@@ -76,12 +89,14 @@ class Charge:
             key: The digest of the model's key.
         """
         assert self.price is not None
+        kind = kind_of(message.text for message in request.messages)
+        self._kind = None if request.asks_about_images else kind
         return Claim(
             name,
             request.id,
             spec.id,
             spec.place,
-            self.input_tokens,
+            ceil(self._estimated_input * self.prompts.safe(kind) - 1e-9),
             self.price,
             most_tokens=bound,
             grows=not self.is_hiding,
@@ -106,11 +121,24 @@ class Charge:
         self._bound = bound
         return self._most
 
-    def wrote(self, text: str) -> None:
-        """A piece of the answer came."""
+    def wrote(self, text: str, now: float) -> None:
+        """A piece of the answer came, now on the loop's clock."""
         if self._hold is not None:
+            tokens = share(text)
             self.pieces += 1
-            self._share += share(text)
+            self._share += tokens
+            self._flow.came(max(tokens, 1.0), now)
+
+    def worked(self, tokens: float, now: float) -> None:
+        """A sign of work came, and with it so many tokens of the answer; none, where it is no part of it."""
+        self.works += tokens > 0
+        self._unseen += tokens
+        self._flow.came(tokens, now)
+
+    def was_quiet(self) -> None:
+        """A silence ended. What comes now may have been written, and billed, all the while: a proxy may hand on a whole answer at once."""
+        if self._hold is not None:
+            self._before = self.tokens
 
     @property
     def is_covered(self) -> bool:
@@ -126,18 +154,20 @@ class Charge:
         """All that the budgets could pay is reserved, and the provider stops there by itself; unless it writes on."""
         if hold.cap_micro_usd is None or self._most is None or hold.micro_usd < hold.cap_micro_usd:
             return False
-        return self.pieces + self.works <= self._most  # a piece is one token at least
+        # A piece is one token at least, and no text has fewer than half of those that we estimate.
+        return max(self.pieces + self.works, self._estimated * LOWEST) <= self._most
 
     def was_bounded(self, finish_reason: str) -> bool:
         """Whether it was our bound that ended an answer, not the caller's."""
         return finish_reason == "length" and self._most is not None
 
-    def cost(self, used: Usage, *, is_whole: bool, unread: float = 0.0) -> int | None:
+    def cost(self, used: Usage, *, is_whole: bool, unread: float = 0.0, quiet: float = 0.0) -> int | None:
         """Micro-USD that were certainly or possibly billed; where nothing was told, the tokens are estimated.
 
         Args:
             is_whole: It came to its own end. Else more may have been on its way than we have seen. (Hidden tokens may be in any answer.)
             unread: Seconds since we read last: what came meanwhile was written, and is billed.
+            quiet: Seconds since the last silence began.
         """
         if self.price is None:
             return None
@@ -150,15 +180,26 @@ class Charge:
         if self._hold is None or (is_whole and not self.is_hiding):
             return seen
         # Beyond what we saw no more can have been billed than was reserved: that covers what is on its way, and all that may be hidden.
+        most = self._hold.micro_usd
+        if self._bound is not None:
+            most = min(most, micro(self.price.cost(input_tokens, self._bound)))
         if self.is_hiding:
-            return max(seen, self._hold.micro_usd)
-        more = self.tokens + IN_FLIGHT + ceil(QUICKEST * unread)
-        return max(seen, min(micro(self.price.cost(input_tokens, more)), self._hold.micro_usd))
+            return max(seen, most)
+        written = max(self.tokens + ceil(QUICKEST * unread), self._before + ceil(QUICKEST * quiet)) + IN_FLIGHT
+        return max(seen, min(micro(self.price.cost(input_tokens, written)), most))
 
-    def learn(self, used: Usage) -> None:
-        """A whole answer came, all of which was text."""
-        if self._hold is not None and used.output_tokens is not None:
+    def learn(self, used: Usage, *, is_text: bool) -> None:
+        """A whole answer came.
+
+        Args:
+            is_text: All of it was text.
+        """
+        if self._hold is None:
+            return
+        if is_text and used.output_tokens is not None:
             self.scale.note(used.output_tokens, self._estimated)
+        if self._kind is not None and used.input_tokens is not None:
+            self.prompts.note(self._kind, used.input_tokens, self._estimated_input)
 
     def settle(self, outcome: Outcome, amount: int | None, used: Usage) -> None:
         """It is over: charge it. Only the first time counts."""
@@ -174,5 +215,6 @@ class Charge:
                 input_tokens=used.input_tokens,
                 output_tokens=used.output_tokens,
                 cached_tokens=used.cached_tokens,
+                is_steady=self._flow.is_steady,
             )
         )

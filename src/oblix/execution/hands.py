@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from oblix.execution import quarantine
 from oblix.execution.accounts import Accounts, NoAccounts
 from oblix.execution.health import HealthBook
-from oblix.execution.scale import Scale
+from oblix.execution.scale import PromptScale, Scale
 from oblix.models.base import Model
 from oblix.types.request import Request
 from oblix.types.spec import Price
@@ -28,7 +28,7 @@ class Hands:
         price_of: What a model costs, as far as it is known.
         key_of: The digest of the key that a model is asked with, for budgets by key; empty where it has none.
         accounts: The books, in which each attempt that costs something reserves before anything is sent.
-        scales: Model id → how its own count of tokens compares with our estimate.
+        scales: Model id → how its own count of an answer's tokens compares with our estimate; `prompts` the same for prompts.
         busy: Model id → how many attempts are under way.
         turns: Model id → the turn of the requests that were in its engine when it crashed.
         leftovers: Attempts that were beaten and are slow to let go; they are awaited when the client closes.
@@ -40,6 +40,7 @@ class Hands:
     key_of: Callable[[Model], str] = lambda model: ""
     accounts: Accounts = field(default_factory=NoAccounts)
     scales: dict[str, Scale] = field(default_factory=dict)
+    prompts: dict[str, PromptScale] = field(default_factory=dict)
     busy: dict[str, int] = field(default_factory=dict)
     turns: dict[str, asyncio.Lock] = field(default_factory=dict)
     leftovers: set[asyncio.Task[None]] = field(default_factory=set)

@@ -20,8 +20,8 @@ def whole(end: End, model_id: str) -> End:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             found = None
         if not isinstance(found, dict) or not call.name:
-            raise AttemptFailed(
-                FailureKind.PROTOCOL,
-                f"the call of the tool {call.name!r} by {model_id} is not whole: {call.arguments[:80]!r}",
-            )
+            said = f"the call of the tool {call.name!r} by {model_id} is not whole ({len(call.arguments):,} characters of arguments)"
+            failed = AttemptFailed(FailureKind.PROTOCOL, said)
+            failed.is_told_by_peer = True  # a model may write the prompt even as the name
+            raise failed
     return end

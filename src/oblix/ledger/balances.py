@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Of what is held an eighth is kept free for answers that grow beyond the usual. One in ten does, and most give back as soon; but without it
 # newcomers take all that comes back: in a simulation of 1,000 calls at once 27 % were cut off in mid-sentence, with it 0.1 %.
 SPARED = 8
+# Of what is left a call that cannot be topped up takes this part beyond what it will probably need, so that many have room side by side.
+SHARED = 8
 Own = Mapping[Which, int]  # a client's own limits, in micro-USD
 
 
@@ -74,8 +76,8 @@ class Short(NamedTuple):
     may_change: bool
 
 
-def all_of(db: apsw.Connection, day: str) -> list[Account]:
-    """Every budget, in the windows of a day."""
+def all_of(db: apsw.Connection, day: str, own: Iterable[Which] = ()) -> list[Account]:
+    """Every budget, in the windows of a day; a client's own also where nobody counts them yet."""
     found = fetch(
         db,
         "SELECT a.id, b.scope, b.subject, b.period, b.micro, b.origin, a.settled, a.reserved, a.allowed"
@@ -83,7 +85,10 @@ def all_of(db: apsw.Connection, day: str) -> list[Account]:
         " AND a.span = CASE b.period WHEN 'day' THEN ?1 WHEN 'month' THEN substr(?1, 1, 7) ELSE '' END",
         (day,),
     )
-    return [_uncounted(db, Account(*row), day) for row in found]
+    accounts = [Account(*row) for row in found]
+    known = {(each.scope, each.subject, each.period) for each in accounts}
+    accounts += [Account(None, *which, None, "", 0, 0, 0) for which in own if which not in known]
+    return [_uncounted(db, each, day) for each in accounts]
 
 
 def has_limit(db: apsw.Connection) -> bool:
@@ -114,19 +119,36 @@ def limits(accounts: Iterable[Account], own: Own) -> list[Figures]:
     ]
 
 
-def grant(limits: Sequence[Figures], wanted: int, enough: int) -> int | Short:
+class Amounts(NamedTuple):
+    """What a call asks for, in micro-USD; see `estimate.Wanted`."""
+
+    likely: int
+    enough: int
+    safe: int
+    most: int
+    grows: bool
+
+
+def grant(limits: Sequence[Figures], wanted: Amounts) -> int | Short:
     """How much a call may have.
 
     Newcomers leave something free for the answers that grow. Where less is left than wanted, and nobody else holds anything that could come
     back, a call may have what is left, if that is enough.
     """
-    short = [each for each in limits if each.left < wanted + each.account.reserved // SPARED]
+    if not limits:
+        return wanted.likely
+    short = [each for each in limits if each.left < wanted.safe + each.account.reserved // SPARED]
     if not short:
-        return wanted
+        return max(wanted.safe, min(wanted.most, *map(_share, limits)))
     tightest = min(short, key=lambda each: each.left)
-    if tightest.left >= enough and not any(each.account.reserved for each in short):
+    if tightest.left >= wanted.enough and not any(each.account.reserved for each in short):
         return tightest.left
-    return Short(tightest, all(each.left + each.account.reserved >= enough for each in short))
+    return Short(tightest, all(each.left + each.account.reserved >= wanted.enough for each in short))
+
+
+def _share(limit: Figures) -> int:
+    """What one call may take for all eventualities: a part of what is left, or all of it while nobody else is there."""
+    return limit.left // SHARED if limit.account.reserved else limit.left
 
 
 def hold(db: apsw.Connection, accounts: Iterable[Account], more: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from oblix.ledger import balances, entries
-from oblix.ledger.balances import Figures, Own, Short
+from oblix.ledger.balances import Amounts, Figures, Own, Short
 from oblix.ledger.entries import Call, Which, fetch
 from oblix.ledger.owner import Lease
 from oblix.types.money import Limit, Spent
@@ -22,7 +22,8 @@ class Taken(NamedTuple):
 
     Attributes:
         micro_usd: In all.
-        room: What the budgets could pay at most, if everybody gave back what they hold; `None` where there is no limit.
+        room: What the budgets could pay at most, if everybody gave back what they hold; what was taken, where nothing can be added to it
+            later; `None` where there is no limit.
         day: Where it counts.
     """
 
@@ -69,34 +70,27 @@ class Answer(NamedTuple):
 
 
 def reserve(
-    db: apsw.Connection, call: Call, amounts: tuple[int, int], *, at: float, today: str, lease: Lease, terms: Terms
+    db: apsw.Connection, call: Call, amounts: Amounts, *, at: float, today: str, lease: Lease, terms: Terms
 ) -> Taken | Refused:
-    """Reserve in all accounts that a call counts to, or in none.
-
-    Args:
-        amounts: Micro-USD: wanted, and enough.
-    """
-    wanted, enough = amounts
+    """Reserve in all accounts that a call counts to, or in none."""
     day = balances.begin(db, today)
     accounts = balances.of(db, call.pairs, day)
     limits = balances.limits(accounts, terms.own)
-    granted = balances.grant(limits, wanted, enough)
-    allowed = 0
-    if isinstance(granted, int):
-        wanted = granted
-    elif terms.approved:
-        allowed = _allow(db, call, limits, wanted, at=at, day=day)
-    else:
+    granted: int | Short = amounts.most if terms.approved else balances.grant(limits, amounts)
+    if isinstance(granted, Short):
         return Refused(granted, day)
+    allowed = _allow(db, call, limits, granted, at=at, day=day) if terms.approved else 0
     room = None if terms.approved else min([each.left + each.account.reserved for each in limits], default=None)
-    balances.hold(db, accounts, wanted)
+    if room is not None and not amounts.grows:
+        room = granted
+    balances.hold(db, accounts, granted)
     db.execute(
         "INSERT INTO reservation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (call.id, call.request_id, call.model_id, call.place, at, day, *lease, wanted, allowed,
+        (call.id, call.request_id, call.model_id, call.place, at, day, *lease, granted, allowed,
          entries.to_json(call.tags), call.key, call.price),
     )  # fmt: skip
-    entries.append(db, "reserve", call, wanted, at=at, day=day)
-    return Taken(wanted, room, day)
+    entries.append(db, "reserve", call, granted, at=at, day=day)
+    return Taken(granted, room, day)
 
 
 def raise_to(

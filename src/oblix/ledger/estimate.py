@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from math import ceil, inf, log
 
-from oblix.types.money import IN_FLIGHT, Claim
+from oblix.types.money import EVERY_MODEL, IN_FLIGHT, Claim
 from oblix.types.spec import Price
 
 LIKELY, TYPICAL = (
@@ -16,6 +16,9 @@ LIKELY, TYPICAL = (
 )  # quantiles of a model's own answers: what is reserved, and what the last money of a budget must pay at least
 KEPT = (
     256  # answers of each model that are remembered; the 0.9 quantile of so many is within 2 % of the true one's rank
+)
+FLOWED = (
+    16  # answers of each model of which all must have come while they were written, before the next one is expected to
 )
 FEW = 8  # below so many answers the start value still has its say
 # A new model's answers, taken as exponential: ShareGPT's conversations have answers of 338 tokens on average. Source: W. Kwon et al.,
@@ -34,20 +37,31 @@ MOST = 10**15  # micro-USD: what no price may pass, so that sums stay whole in 6
 class Wanted:
     """Output tokens to reserve for.
 
+    Where more can be reserved in time, or no limit holds, `likely` will do. But an answer that comes at once cannot be stopped, so that its
+    model is told no more than is reserved; and of a model that is not known yet all answers are cut, if too many begin on too little.
+
     Attributes:
         likely: Nine of ten answers need no more.
         least: With less a call is not worth a try.
+        safe: Where a limit holds: at least so many, or it has to wait for room.
+        most: Where a limit holds: so many, if there is ample room.
+        grows: More can be reserved in time, while the answer comes.
     """
 
     likely: int
     least: int
+    safe: int
+    most: int
+    _: KW_ONLY
+    grows: bool = False
 
 
 class History:
-    """The lengths of each model's latest answers, in tokens."""
+    """The lengths of each model's latest answers, in tokens, and whether they came while they were written."""
 
     def __init__(self) -> None:
         self._answers: dict[str, tuple[deque[int], list[int]]] = {}
+        self._steady: dict[str, deque[bool]] = {}
 
     def note(self, model_id: str, tokens: int) -> None:
         """An answer came to its own end."""
@@ -57,26 +71,45 @@ class History:
         latest.append(tokens)
         insort(ordered, tokens)
 
+    def note_flow(self, model_id: str, *, is_steady: bool) -> None:
+        """An answer, or a part of one, came while it was written, or did not."""
+        self._steady.setdefault(model_id, deque(maxlen=FLOWED)).append(is_steady)
+
+    def flows(self, model_id: str) -> bool:
+        """Whether the answers of a model can be stopped in time, as far as is known; of a new model it is not."""
+        return all(self._steady.get(model_id, (False,)))
+
     def wanted(self, claim: Claim) -> Wanted:
         """What to reserve for a call, never above its bound."""
-        likely, typical = self._quantiles(claim.model_id)
+        known = self._answers.get(claim.model_id)
+        ordered = known[1] if known else []
+        likely, typical = _quantiles(ordered)
         bound = claim.most_tokens
         if not claim.grows:
             all_of_it = HIDDEN if bound is None else bound
-            return Wanted(all_of_it, min(typical, all_of_it))
+            return Wanted(all_of_it, min(typical, all_of_it), all_of_it, all_of_it)
         likely += IN_FLIGHT + ROUNDED
-        return Wanted(likely, typical) if bound is None else Wanted(min(likely, bound), min(typical, bound))
+        most = max([EVERY_MODEL, *ordered[-1:]]) if bound is None else bound
+        grows = self.flows(claim.model_id)
+        if len(ordered) < FEW:
+            safe = most
+        elif grows:
+            safe = most = likely
+        else:
+            safe = min(ordered[-1] + IN_FLIGHT + ROUNDED, most)
+        found = (likely, typical, safe, most)
+        return Wanted(*(found if bound is None else (min(each, bound) for each in found)), grows=grows)
 
-    def _quantiles(self, model_id: str) -> tuple[int, int]:
-        known = self._answers.get(model_id)
-        if known is None:
-            return START_LIKELY, START_TYPICAL
-        ordered = known[1]
-        count = len(ordered)
-        likely, typical = ordered[min(count - 1, int(LIKELY * count))], ordered[int(TYPICAL * count)]
-        if count < FEW:  # a few short answers promise nothing: lean to the start value by what is missing
-            likely = max(likely, round((count * likely + (FEW - count) * START_LIKELY) / FEW))
-        return likely, typical
+
+def _quantiles(ordered: list[int]) -> tuple[int, int]:
+    """Tokens that nine of ten answers have at most, and half of them."""
+    count = len(ordered)
+    if not count:
+        return START_LIKELY, START_TYPICAL
+    likely, typical = ordered[min(count - 1, int(LIKELY * count))], ordered[int(TYPICAL * count)]
+    if count < FEW:  # a few short answers promise nothing: lean to the start value by what is missing
+        likely = max(likely, round((count * likely + (FEW - count) * START_LIKELY) / FEW))
+    return likely, typical
 
 
 class Tariff:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
 from oblix.ledger import estimate
 from oblix.ledger.entries import Call
 from oblix.ledger.estimate import Tariff
-from oblix.types.money import IN_FLIGHT, Claim, Spent
+from oblix.types.money import EVERY_MODEL, IN_FLIGHT, Claim, Spent
 
 if TYPE_CHECKING:
+    from oblix.ledger.books import Taken
     from oblix.ledger.ledger import Ledger
 
 
@@ -19,29 +21,33 @@ class Hold:
 
     Attributes:
         micro_usd: Reserved by now.
-        cap_micro_usd: What the budgets could have paid at most when it was made, if others gave back all; `None` without a limit.
+        cap_micro_usd: What the budgets could have paid at most when it was made, if others gave back all; where more cannot be reserved in
+            time, what is reserved. `None` without a limit.
         pays_tokens: Output tokens that may come before more must be reserved, those in flight taken off; infinite where all is reserved.
         overrun: Micro-USD that it came to above what was reserved; 0 until it is settled.
     """
 
-    def __init__(
-        self, ledger: Ledger, claim: Claim, call: Call, tariff: Tariff, micro_usd: int, room: int | None
-    ) -> None:
+    def __init__(self, ledger: Ledger, claim: Claim, call: Call, tariff: Tariff, taken: Taken) -> None:
         self.claim = claim
         self.call = call
-        self.micro_usd = micro_usd
-        self.cap_micro_usd = room if room is None or claim.grows else micro_usd
+        self.micro_usd = taken.micro_usd
+        self.cap_micro_usd = taken.room
         self.overrun = 0
-        self.pays_tokens = tariff.lasts(micro_usd, claim.most_tokens) if claim.grows else inf
+        self.pays_tokens = tariff.lasts(taken.micro_usd, claim.most_tokens) if claim.grows else inf
+        self._may_grow = taken.room is not None and taken.room > taken.micro_usd
         self._tariff = tariff
         self._ledger = ledger
         self._is_settled = False
 
     @property
     def cap_tokens(self) -> int | None:
-        """Output tokens that `cap_micro_usd` pays, which the provider is told as its bound; `None` where there is no limit."""
+        """Output tokens that `cap_micro_usd` pays, which the provider is told as its bound.
+
+        `None` where there is no limit, and where it is far away, nobody else bounds the answer, and it can be stopped in time.
+        """
         paid = inf if self.cap_micro_usd is None else self._tariff.pays(self.cap_micro_usd)
-        return None if paid == inf else max(0, int(paid))
+        is_far = self._may_grow and self.claim.most_tokens is None and paid > EVERY_MODEL
+        return None if paid == inf or is_far else max(0, int(paid))
 
     async def raise_to(self, micro_usd: int, *, until: float | None = None) -> bool:
         """Reserve so much in all; whether the budgets allow it.
@@ -58,12 +64,11 @@ class Hold:
         enough = self._tariff.cost(tokens + IN_FLIGHT + 1)
         return await self._raise(wanted, min(wanted, enough), until)
 
-    def shows_length(self, spent: Spent) -> bool:
-        """Whether an answer came to its own end: one that reached a bound tells nothing of its own length."""
-        tokens = spent.output_tokens
-        if spent.outcome != "ok" or not spent.certain or not tokens:
-            return False
-        return all(bound is None or tokens < bound for bound in (self.claim.most_tokens, self.cap_tokens))
+    def judged(self, spent: Spent) -> Spent:
+        """The outcome is `bounded` where an answer reached a bound: that tells nothing of its own length, here and in the next process."""
+        bounds = [bound for bound in (self.claim.most_tokens, self.cap_tokens) if bound is not None]
+        is_bounded = spent.outcome == "ok" and bounds and (spent.output_tokens or 0) >= min(bounds)
+        return replace(spent, outcome="bounded") if is_bounded else spent
 
     async def _raise(self, wanted: int, enough: int, until: float | None) -> bool:
         if self._is_settled:
@@ -78,4 +83,4 @@ class Hold:
         if not self._is_settled:
             self._is_settled = True
             self.overrun = max(0, spent.micro_usd - self.micro_usd)
-            self._ledger.settle_hold(self, spent)
+            self._ledger.settle_hold(self, self.judged(spent))

@@ -10,12 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from oblix.decision.money import usd
-from oblix.errors import AttemptFailed, FailureKind
+from oblix.errors import AttemptFailed, ConfigurationError, FailureKind
 from oblix.ledger import balances, books, estimate
+from oblix.ledger.advice import advice, mending
+from oblix.ledger.balances import Amounts
 from oblix.ledger.books import Answer, Refused, Taken, Terms
 from oblix.ledger.entries import Call, Pair, Which, answer_lengths
 from oblix.ledger.estimate import Tariff
-from oblix.ledger.failing import OnFailure, Owed, Trouble, Wish, failures
+from oblix.ledger.failing import OnFailure, Owed, Trouble, Wish, failures, passing
 from oblix.ledger.hold import Hold
 from oblix.ledger.notes import Notes
 from oblix.ledger.owner import Lease
@@ -96,13 +98,8 @@ class Ledger:
     def watch(self, limits: Iterable[Limit]) -> None:
         """These are the client's own limits from now on."""
         self._limits = tuple(limits)
-        own: dict[Which, int] = {}
-        for each in self._limits:
-            which = (each.scope, each.subject, each.period)
-            own[which] = min(each.micro_usd, own.get(which, each.micro_usd))
-        self._own = own
-        self._picture.watch(own)
-        self._is_watching = not own
+        self._own = self._picture.watch(self._limits)
+        self._is_watching = not self._own
 
     async def set_limit(self, limit: Limit) -> None:
         """Store a limit, for every process on the file."""
@@ -132,8 +129,7 @@ class Ledger:
         known = {(a.scope, a.subject, a.period): a for a in accounts}
         for limit in self._limits:
             which: Which = (limit.scope, limit.subject, limit.period)
-            account = known.get(which) or balances.Account(None, *which, None, "", 0, 0, 0)
-            found.append(self._standing(limit, account, day, is_own=True))
+            found.append(self._standing(limit, known[which], day, is_own=True))
         return found
 
     def spent(self, scope: Scope = "all", period: Period = "day", subject: str = "") -> int | None:
@@ -216,7 +212,7 @@ class Ledger:
             while hold is None:
                 found = await self._reserve(claim, call, tariff)
                 if isinstance(found, Taken):
-                    hold = Hold(self, claim, call, tariff, found.micro_usd, found.room)
+                    hold = Hold(self, claim, call, tariff, found)
                 else:
                     place.refused = found
                     self._upkeep.go_on()
@@ -226,7 +222,7 @@ class Ledger:
             if self._refuses(call):
                 raise self._no_books(claim, error) from None
             self._trouble.is_here(error)
-            hold = Hold(self, claim, call, tariff, self._amounts(claim, tariff)[0], None)
+            hold = Hold(self, claim, call, tariff, Taken(self._amounts(claim, tariff).likely, None, ""))
         finally:
             place.leave(is_served=hold is not None)
         self._holds[call.id] = hold
@@ -257,8 +253,10 @@ class Ledger:
         """For `Hold.settle`."""
         self._holds.pop(hold.call.id, None)
         self.overrun += hold.overrun
-        if hold.shows_length(spent):
-            self._history.note(hold.call.model_id, spent.output_tokens or 0)
+        if spent.is_steady is not None:
+            self._history.note_flow(hold.call.model_id, is_steady=spent.is_steady)
+        if spent.outcome == "ok" and spent.certain and spent.output_tokens:
+            self._history.note(hold.call.model_id, spent.output_tokens)
         self._settle(hold.call, spent)
 
     def answer(
@@ -275,7 +273,7 @@ class Ledger:
         """Note how a request ended; written down beside the path, with others.
 
         Args:
-            spent: All its attempts together.
+            spent: All its attempts together; nothing that is not certain is a cost that is not known.
             saved_micro_usd: By the formula of `saved_usd`; `None` where there is nothing to compare with.
         """
         call = Call("", request_id, model_id, place, tags, key)
@@ -288,25 +286,27 @@ class Ledger:
     def close(self) -> None:
         """Write down what is left. What is held stays in the books, until it is settled or its owner is dead."""
         self._notes.flush()
-        self._owed.repay()
+        self._owed.repay_all()
         self._line.close()
         self._upkeep.close()
 
     # --- inside ---
 
-    def _amounts(self, claim: Claim, tariff: Tariff) -> tuple[int, int]:
-        """Micro-USD: wanted, and enough."""
+    def _amounts(self, claim: Claim, tariff: Tariff) -> Amounts:
         wanted = self._history.wanted(claim)
-        return tariff.cost(wanted.likely), tariff.cost(wanted.least)
+        likely, least, safe, most = map(tariff.cost, (wanted.likely, wanted.least, wanted.safe, wanted.most))
+        return Amounts(likely, least, safe, most, wanted.grows)
 
     def _may_try(self, claim: Claim, call: Call, tariff: Tariff) -> bool:
         """Whether it would get something, or be refused for good, by the figures that were looked at last."""
         limits = [each for each in self._picture.limits() if each.pair in call.pairs]
-        granted = balances.grant(limits, *self._amounts(claim, tariff))
+        granted = balances.grant(limits, self._amounts(claim, tariff))
         return isinstance(granted, int) or not granted.may_change
 
     async def _reserve(self, claim: Claim, call: Call, tariff: Tariff) -> Taken | Refused:
         await self.open()
+        if (lost := passing(self._store)) is not None and self._refuses(call):
+            raise lost
         terms = Terms(self._own, claim.approved)
         wish = Wish(
             partial(
@@ -352,6 +352,8 @@ class Ledger:
         """Whether a call may not go on without the books."""
         if self._on_failure is not None:
             return self._on_failure == "refuse"
+        if self._store.is_open:  # opening it takes milliseconds
+            self._refresh()
         pairs = {each.pair for each in self._picture.limits()} | {(scope, subject) for scope, subject, _ in self._own}
         return not pairs.isdisjoint(call.pairs)
 
@@ -363,7 +365,7 @@ class Ledger:
         return Standing(limit, account.settled, account.reserved, account.allowed, resets_at, is_own)
 
     def _no_room(self, claim: Claim, refused: Refused, tariff: Tariff) -> AttemptFailed:
-        room, (wanted, _) = self._picture.room(refused.short.by, refused.day), self._amounts(claim, tariff)
+        room, wanted = self._picture.room(refused.short.by, refused.day), self._amounts(claim, tariff).safe
         held = (
             f", {usd(room.held_usd)} are held by others, and an eighth of that is kept for them"
             if room.held_usd
@@ -373,16 +375,17 @@ class Ledger:
             FailureKind.BUDGET,
             f"the budget {name_of(refused.short.by.account)!r} has no room for {claim.model_id}: "
             f"{usd(room.left_usd)} of {usd(room.limit_usd)} are left{held}; it will probably take {usd(wanted / 1e6)}",
-            hint="Raise it with `oblix budget set`, or wait until it begins anew.",
+            hint=advice(room, claim.model_id, wanted),
         )
         error.room = room
         return error
 
     def _no_books(self, claim: Claim, error: BaseException) -> AttemptFailed:
+        why = error.message if isinstance(error, ConfigurationError) else str(error)
         return AttemptFailed(
             FailureKind.LEDGER,
-            f"what {claim.model_id} costs cannot be written down: {error}",
-            hint='Make room on the disk, or set `when_books_fail = "go-on"` below [budget].',
+            f"what {claim.model_id} costs cannot be written down: {why}",
+            hint=f'{mending(error)} Or set `when_books_fail = "go-on"` below [budget].',
             cause=error,
         )
 

@@ -8,6 +8,7 @@ from functools import partial
 
 from oblix.ledger import books
 from oblix.ledger.books import Answer
+from oblix.storage import leftovers
 from oblix.storage.store import Store
 
 BATCH = 64  # that are written down at once …
@@ -15,7 +16,7 @@ LATEST = 0.25  # … or seconds after which
 
 
 class Notes:
-    """They move no money: a crash costs the last quarter of a second of them, and a disk that fails those that it could not take.
+    """They move no money: a kill costs the last quarter of a second of them, and a disk that fails those that it could not take.
 
     Args:
         today: The day, by the clock.
@@ -35,10 +36,13 @@ class Notes:
         if len(self._answers) >= BATCH:
             self.flush()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LATEST, self.flush)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(LATEST, self.flush)
+            leftovers.keep(self.flush, loop)
 
     def flush(self) -> None:
         """Have them written down that are not yet."""
+        leftovers.drop(self.flush)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from oblix.ledger import balances
 from oblix.ledger.balances import Account, Figures, Own
-from oblix.ledger.entries import Pair, last_entry
+from oblix.ledger.entries import Pair, Which, last_entry
 from oblix.ledger.windows import Calendar
 from oblix.storage.store import Store
 from oblix.types.money import Limit, Room
@@ -29,7 +29,7 @@ class Picture:
         self._store = store
         self._calendar = calendar
         self._wall = wall
-        self._own: Own = {}
+        self._own: dict[Which, Limit] = {}
         self._seen: Seen | None = None
         self._polled: int | None = None
         self._day = ""
@@ -37,10 +37,15 @@ class Picture:
         self._limits: list[Figures] = []  # the tightest first
         self._rooms: list[tuple[Pair, Room]] = []
 
-    def watch(self, own: Own) -> None:
-        """These are the client's own limits from now on."""
+    def watch(self, limits: Iterable[Limit]) -> Own:
+        """These are the client's own limits from now on; of those for the same the tightest holds."""
+        own: dict[Which, Limit] = {}
+        for each in limits:
+            which = (each.scope, each.subject, each.period)
+            own[which] = min(own.get(which, each), each, key=lambda limit: limit.micro_usd)
         self._own = own
         self.forget()
+        return self._own_amounts()
 
     def forget(self) -> None:
         """Look anew the next time."""
@@ -78,12 +83,18 @@ class Picture:
     def room(self, figures: Figures, day: str) -> Room:
         """What a limit leaves."""
         account = figures.account
+        own = self._own.get((account.scope, account.subject, account.period))
         return Room(
             name_of(account),
             figures.limit / 1e6,
             max(0, figures.left) / 1e6,
             held_usd=account.reserved / 1e6,
+            spent_usd=account.settled / 1e6,
             resets_at=self._calendar.resets_at(account.period, day),
+            scope=account.scope,
+            subject=account.subject,
+            period=account.period,
+            origin=account.origin if own is None or figures.limit == account.limit else own.origin,
         )
 
     def _refresh(self, db: apsw.Connection) -> None:
@@ -92,12 +103,15 @@ class Picture:
         if seen == self._seen:
             return
         self._day = balances.day_of(db, today)
-        self._accounts = balances.all_of(db, self._day)
+        self._accounts = balances.all_of(db, self._day, self._own)
         # The tightest leaves least once everybody gave back all that they hold: whoever needs more than that is refused for good.
-        self._limits = balances.limits(self._accounts, self._own)
+        self._limits = balances.limits(self._accounts, self._own_amounts())
         self._limits.sort(key=lambda each: (each.left + each.account.reserved, each.left))
         self._rooms = [(each.pair, self.room(each, self._day)) for each in self._limits]
         self._seen = seen
+
+    def _own_amounts(self) -> Own:
+        return {which: limit.micro_usd for which, limit in self._own.items()}
 
 
 def name_of(account: Account) -> str:

@@ -36,6 +36,7 @@ class Sums:
         output_tokens: The same.
         cached_tokens: Of the input, what was read from a provider's cache, as far as told.
         saved_micro_usd: As `SAVED` has it.
+        unpriced: Answers whose cost is not in `micro_usd`, or not wholly: a model that was asked for them has no price.
     """
 
     micro_usd: int = 0
@@ -47,6 +48,7 @@ class Sums:
     output_tokens: int = 0
     cached_tokens: int = 0
     saved_micro_usd: int = 0
+    unpriced: int = 0
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(*(getattr(self, name) + getattr(other, name) for name in _NAMES))
@@ -140,7 +142,7 @@ def _charges(db: apsw.Connection, days: tuple[str, str]) -> Iterator[Any]:
     for *where, micro, uncertain, reaped, calls in fetch(
         db,
         "SELECT day, model_id, place, tags, key, sum(micro), sum(micro) FILTER (WHERE NOT certain),"  # noqa: S608
-        f" sum(micro) FILTER (WHERE kind = 'reap'), count(*) FROM ({reservations})"
+        f" sum(micro) FILTER (WHERE kind = 'reap'), count(*) FILTER (WHERE micro > 0) FROM ({reservations})"
         " GROUP BY day, model_id, place, tags, key",
         days,
     ):
@@ -148,15 +150,16 @@ def _charges(db: apsw.Connection, days: tuple[str, str]) -> Iterator[Any]:
 
 
 def _answers(db: apsw.Connection, days: tuple[str, str]) -> Iterator[Any]:
-    """What was answered."""
-    for *where, answers, input_tokens, output_tokens, cached, saved in fetch(
+    """What was answered. Where the cost is not known, nothing is noted, and that this is not certain (`Ledger.answer`)."""
+    for *where, answers, input_tokens, output_tokens, cached, saved, unpriced in fetch(
         db,
         "SELECT day, model_id, place, tags, key, count(*), ifnull(sum(input_tokens), 0), ifnull(sum(output_tokens), 0),"  # noqa: S608
-        f" ifnull(sum(cached_tokens), 0), ifnull(sum(saved), 0) FROM entry WHERE {INDEXED} AND kind = 'answer'"
+        " ifnull(sum(cached_tokens), 0), ifnull(sum(saved), 0), count(*) FILTER (WHERE micro = 0 AND NOT certain)"
+        f" FROM entry WHERE {INDEXED} AND kind = 'answer'"
         " AND day >= ? AND day <= ? GROUP BY day, model_id, place, tags, key",
         days,
     ):
-        yield *where, Sums(0, 0, 0, 0, answers, input_tokens, output_tokens, cached, saved)
+        yield *where, Sums(0, 0, 0, 0, answers, input_tokens, output_tokens, cached, saved, unpriced)
 
 
 def _tags(cell: _Cell) -> Iterable[str]:

@@ -19,7 +19,7 @@ from oblix.client.spend import left, plain, standing
 from oblix.decision.layout import Part, Table
 from oblix.errors import ConfigurationError
 from oblix.ledger import Standing, balances, chain
-from oblix.ledger.advice import mending
+from oblix.ledger.advice import BY_COMMAND, mending
 from oblix.ledger.failing import passing
 from oblix.settings import load
 from oblix.storage.jobs import StoreBusy
@@ -64,7 +64,7 @@ def set_(limit: str, model: str | None, tag: str | None, key: str | None, as_jso
         raise click.UsageError(f"{limit!r} is no budget. Write USD, a slash and day, month or total: 5/day")
     scope, subject = _whose(model, tag, key)
     period: Period = found[2]  # type: ignore[assignment]  # one of the three
-    wanted = Limit(scope, period, micro(float(found[1])), subject=subject, origin="oblix budget set")
+    wanted = Limit(scope, period, micro(float(found[1])), subject=subject, origin=BY_COMMAND)
 
     async def work(hall: Hall) -> None:
         await _be_lasting(hall.store)
