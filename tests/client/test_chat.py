@@ -62,6 +62,29 @@ def test_it_reads_the_first_line_when_nothing_was_passed(tmp_path: Path) -> None
     assert ran.stdout.endswith("'Hello!'\n")
 
 
+def test_it_says_why_an_answer_was_cut_off_and_tells_no_model_of_it_again(tmp_path: Path) -> None:
+    ran = program(
+        TALK
+        + """
+    from oblix.types.chunk import End
+    model = ScriptedModel("ollama:phi", ["Hel", End("budget")], ["Hel", End("content_filter")], "Bye!")
+    client.hook(model)
+    asyncio.run(client.execute("one", chat=True))
+    told()
+""",
+        tmp_path / "home",
+        stdin="two\n/load\nthree\nexit\n",
+    )
+    assert ran.returncode == 0
+    assert ran.stderr.splitlines() == [
+        "[the answer was cut off: a budget has no more room; it is kept, and not told to a model again]",
+        "[the answer was cut off: its provider filtered it; it is kept, and not told to a model again]",
+        "The id of a session is empty. [OBX-INVALID]",
+        "hint: Leave it out, or name one.",
+    ]
+    assert ran.stdout.splitlines()[-3:] == ["You: ['user: one']", "['user: two']", "['user: three']"]
+
+
 def test_the_wishes_hold_for_every_turn(tmp_path: Path) -> None:
     ran = program(
         TALK

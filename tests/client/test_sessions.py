@@ -155,6 +155,20 @@ def test_a_system_prompt_is_the_sessions_own_or_the_requests() -> None:
     run(main())
 
 
+def test_an_answer_whose_beginning_the_caller_wrote_is_kept_whole_behind_its_question() -> None:
+    async def main() -> None:
+        model = edge(' "b"]', "ok")
+        client = client_with(model)
+        talk = [{"role": "user", "content": "First"}, {"role": "assistant", "content": "Yes."}]
+        begun = [{"role": "user", "content": "List two."}, {"role": "assistant", "content": '["a",'}]
+        assert (await client.execute(messages=[*talk, *begun], session_id="s1")).response == ' "b"]'
+        assert kept(client, "s1") == [("user", "List two.", "whole"), ("assistant", '["a", "b"]', "whole")]
+        await client.execute("And now?", session_id="s1")
+        assert asked(model) == ["user: List two.", 'assistant: ["a", "b"]', "user: And now?"]
+
+    run(main())
+
+
 # --- what does not fit ---
 
 
@@ -256,6 +270,27 @@ def test_a_broken_answer_is_kept_as_such_and_never_fed_back() -> None:
         assert kept(client, "s1") == [("user", "one", "incomplete"), ("assistant", "half an ans", "incomplete")]
         await client.execute("two", session_id="s1")
         assert asked(model) == ["user: two"]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("reason", "state"), [
+    ("stop", "whole"), ("length", "whole"), ("budget", "incomplete"), ("content_filter", "incomplete"),
+])  # fmt: skip
+def test_what_is_fed_back_of_an_answer_that_was_cut(reason: str, state: str) -> None:
+    """What the caller bounded goes on; what a budget or a filter stopped does not."""
+
+    async def main() -> None:
+        model = edge(["half an ans", End(reason)], "whole")
+        client = client_with(model)
+        assert (await client.execute("one", session_id="s1")).response == "half an ans"
+        assert kept(client, "s1") == [("user", "one", state), ("assistant", "half an ans", state)]
+        found = client.load_session("s1")
+        assert found is not None
+        assert found["messages"][1].get("finish_reason", "stop") == reason
+        await client.execute("two", session_id="s1")
+        before = ["user: one", "assistant: half an ans"] if state == "whole" else []
+        assert asked(model) == [*before, "user: two"]
 
     run(main())
 

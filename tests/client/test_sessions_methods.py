@@ -19,10 +19,13 @@ from oblix import (
 )
 from oblix.client import memory
 from oblix.testing import Cut, ScriptedModel, Wait, run
+from oblix.types.request import Request
 
 from .hooked import client_with, cloud, edge
 from .outside import program
 from .talks import asked, kept
+
+OPEN = Path("/proc/self/fd")
 
 # --- private ones ---
 
@@ -214,6 +217,34 @@ def test_another_process_that_spoke_meanwhile_is_heard(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_two_clients_that_give_their_requests_one_name_both_keep_their_answers(tmp_path: Path) -> None:
+    async def main() -> None:
+        is_answered = asyncio.Event()
+
+        async def wait(_: Request) -> None:
+            await is_answered.wait()
+
+        slow, quick = edge([wait, "answer of a"], "ok"), edge("answer of b")
+        client, other = (client_with(model, store=tmp_path / "d.db") for model in (slow, quick))
+        first = asyncio.create_task(client.execute("question of a", session_id="s1", request_id="same"))
+        while not slow.requests:
+            await asyncio.sleep(0)
+        await other.execute("question of b", session_id="s1", request_id="same")
+        is_answered.set()
+        await first
+        assert {text: state for _, text, state in kept(client, "s1")} == {
+            f"{what} of {who}": "whole" for what in ("question", "answer") for who in "ab"
+        }
+        await client.execute("And now?", session_id="s1")
+        assert [text.partition(": ")[2] for text in asked(slow)] == [
+            "question of a", "answer of a", "question of b", "answer of b", "And now?",
+        ]  # fmt: skip
+        await client.shutdown()
+        await other.shutdown()
+
+    asyncio.run(main())
+
+
 def test_where_the_file_cannot_be_used_the_call_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     db = apsw.Connection(str(tmp_path / "d.db"))
     db.execute("PRAGMA user_version = 9999")  # of a version that is yet to come
@@ -239,6 +270,22 @@ def test_a_conversation_goes_on_in_another_loop(tmp_path: Path) -> None:
     for prompt in ("1", "2"):
         asyncio.run(client.execute(prompt, session_id="s1"))
     assert asked(model) == ["user: 1", "assistant: one", "user: 2"]
+
+
+def test_what_was_read_for_a_small_window_is_read_again_for_a_large_one() -> None:
+    async def main() -> None:
+        small, large = edge("ok", window=600), edge("ok", name="ollama:large", window=100_000)
+        client = client_with(small)
+        talk = [{"role": role, "content": "word " * 50} for _ in range(30) for role in ("user", "assistant")]
+        await client.add_messages("s1", talk)
+        await client.execute("hello", session_id="s1")
+        assert len(small.requests[-1].messages) < 20
+        client.hook(large)
+        for number in (63, 65):
+            reply = await client.execute("and now?", session_id="s1", model_id="ollama:large")
+            assert (len(large.requests[-1].messages), reply.metrics["cut_messages"]) == (number, 0)
+
+    run(main())
 
 
 def test_only_so_many_conversations_are_kept_in_mind() -> None:
@@ -287,6 +334,89 @@ def test_old_sessions_are_deleted_where_that_is_wished(tmp_path: Path) -> None:
         assert ids == {"at 10", "at 20"}
 
     asyncio.run(main())
+
+
+def test_a_service_forgets_every_day(tmp_path: Path) -> None:
+    async def main() -> None:
+        day, wall = 86_400.0, 1_795_000_000.0
+        client = client_with(edge("ok"), store=tmp_path / "d.db")
+        client._hall.wall = lambda: wall
+        client._hall.memory.retain_days = 3
+        for number in range(6):
+            await client.execute("hi", session_id=f"s{number}")
+            wall += day
+        assert sorted(each["id"] for each in client.list_sessions()) == ["s2", "s3", "s4", "s5"]
+        await client.shutdown()
+
+    asyncio.run(main())
+
+
+def test_a_session_that_is_being_spoken_in_is_not_forgotten(tmp_path: Path) -> None:
+    """However old it is, also where it is the first request of the day."""
+
+    async def main() -> None:
+        wall = 1_795_000_000.0
+        model = edge("ok")
+        client = client_with(model, store=tmp_path / "d.db")
+        client._hall.wall = lambda: wall
+        for session in ("old", "older"):
+            await client.execute("hi", session_id=session)
+        wall += 10 * 86_400
+        client._hall.memory.retain_days = 3
+        await client.execute("And now?", session_id="old")
+        assert [each["id"] for each in client.list_sessions()] == ["old"]
+        assert asked(model) == ["user: hi", "assistant: ok", "user: And now?"]
+        await client.shutdown()
+
+    asyncio.run(main())
+
+
+def test_shutdown_closes_what_only_sessions_used(tmp_path: Path) -> None:
+    def descriptors() -> int:
+        return sum(tmp_path in each.resolve().parents for each in OPEN.iterdir())
+
+    async def main() -> None:
+        for _ in range(2):
+            async with OblixClient(store=tmp_path / "d.db") as client:
+                await client.create_session("x")
+                assert client._hall.store.is_open
+            assert not client._hall.store.is_open
+        assert not OPEN.is_dir() or descriptors() == 0
+
+    asyncio.run(main())
+    client = client_with(edge("ok"), store=tmp_path / "d.db")
+    asyncio.run(client.execute("hi"))  # tied, and let go again with its loop
+    assert len(client.list_sessions()) == 2
+    asyncio.run(client.shutdown())
+    assert not client._hall.store.is_open
+
+
+@pytest.mark.parametrize("wrong", ["", None, 5, b"x"])
+def test_what_is_no_id_is_a_clear_error(wrong: Any) -> None:
+    """An empty one begins every id: a variable that was never set would mean the only session there is."""
+
+    async def main() -> None:
+        client = client_with(edge("ok"))
+        await client.create_session("the only one")
+        plain = (client.find_session, client.load_session, client.delete_session, client.get_session_metadata)
+        for method in plain:
+            with pytest.raises(InvalidRequest, match="The id of a session is"):
+                method(wrong)
+        with pytest.raises(InvalidRequest, match="The id of a message is"):
+            client.pin_message("s1", wrong)
+        with pytest.raises(InvalidRequest, match="The id of a session is"):
+            await client.export_session(wrong, "never.json")
+        with pytest.raises(InvalidRequest, match="The id of a session is"):
+            await client.merge_sessions([wrong])
+        if wrong is not None:
+            for ask in (client.execute, client.chat_once):
+                with pytest.raises(InvalidRequest, match="The id of a session is"):
+                    await ask("hi", session_id=wrong)
+            with pytest.raises(InvalidRequest, match="The id of a session is"):
+                client.use_session(wrong)
+        assert len(client.list_sessions()) == 1
+
+    run(main())
 
 
 def test_many_tasks_and_many_sessions_lose_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from oblix.errors import InvalidRequest
+from oblix.sessions import rows
 from oblix.sessions.store import LEASE, Sessions
 from oblix.storage.store import Store, Work
 from oblix.types.messages import Message, ToolCall
@@ -65,7 +66,7 @@ def told(store: Store, sessions: Sessions, session_id: str, tokens: int = EVERYT
 
 
 class Sessioned(RuleBasedStateMachine):
-    """Two stores on one file against a list of texts per session."""
+    """Two stores on one file against a list of turns per session, in the order in which they were begun."""
 
     sessions = Bundle("sessions")
     waiting = Bundle("waiting")
@@ -74,7 +75,7 @@ class Sessioned(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.both = [made(Path(self.folder.name) / "d.db", clock=clock) for clock in [Clock()] * 2]
-        self.whole: dict[str, list[tuple[str, str]]] = {}
+        self.turns: dict[str, dict[str, list[str]]] = {}  # session → request → its texts; none where it is not whole
         self.all: dict[str, int] = {}
         self.open: set[tuple[str, str]] = set()
         self.needles: dict[str, int] = {}
@@ -98,8 +99,7 @@ class Sessioned(RuleBasedStateMachine):
         store, sessions = self.both[which]
         request_id = f"r{next(self.numbers)}"
         store.write_now(sessions.asked(session, [Message("user", text)], request_id=request_id))
-        self.all[session] = self.all.get(session, 0) + 1
-        self.whole.setdefault(session, [])
+        self.grows(session, request_id)
         self.open.add((session, request_id))
         return session, request_id, text
 
@@ -112,7 +112,8 @@ class Sessioned(RuleBasedStateMachine):
             answer = Message("assistant", text)
             done = sessions.answered(session, answer, request_id=request_id, model_id="a:b")
             assert bool(store.write_now(done)) is waited
-            self.whole.get(session, []).extend([(question, text)] * waited)
+            if waited:
+                self.turns[session][request_id] = [question, text]
         else:
             store.write_now(sessions.broken(session, text, request_id=request_id, model_id="a:b"))
         if waited:
@@ -120,7 +121,7 @@ class Sessioned(RuleBasedStateMachine):
 
     @rule(session=sessions, which=st.integers(0, 1))
     def delete(self, session: str, which: int) -> None:
-        assert self.both[which][1].delete(session) == (self.whole.pop(session, None) is not None)
+        assert self.both[which][1].delete(session) == (self.turns.pop(session, None) is not None)
         self.all.pop(session, None)
         self.needles.pop(session, None)
         self.open = {each for each in self.open if each[0] != session}
@@ -130,8 +131,7 @@ class Sessioned(RuleBasedStateMachine):
         store, sessions = self.both[which]
         dying = Sessions(store, Clock(), me=lambda: DEAD)
         store.write_now(dying.asked(session, [Message("user", text)], request_id="r-dead"))
-        self.all[session] = self.all.get(session, 0) + 1
-        self.whole.setdefault(session, [])
+        self.grows(session)
         assert store.write_now(sessions.recover()) == 1
 
     @rule(session=sessions, which=st.integers(0, 1))
@@ -139,11 +139,14 @@ class Sessioned(RuleBasedStateMachine):
         """The index follows whatever was asked, answered and deleted meanwhile."""
         _, sessions = self.both[which]
         asyncio.run(sessions.append(session, [Message("user", "needle")]))
-        self.all[session] = self.all.get(session, 0) + 1
-        self.whole.setdefault(session, [])
+        self.grows(session, f"n{next(self.numbers)}", ["needle"])
         self.needles[session] = self.needles.get(session, 0) + 1
         found = asyncio.run(self.both[1 - which][1].search("needle", limit=1000))
         assert Counter(each["session_id"] for each in found) == self.needles
+
+    def grows(self, session: str, request_id: str = "", texts: Sequence[str] = ()) -> None:
+        self.all[session] = self.all.get(session, 0) + 1
+        self.turns.setdefault(session, {})[request_id] = list(texts)
 
     @rule(which=st.integers(0, 1))
     def close_and_open(self, which: int) -> None:
@@ -154,10 +157,8 @@ class Sessioned(RuleBasedStateMachine):
         for store, sessions in self.both:
             listed = {each["id"]: each["message_count"] for each in sessions.latest()}
             assert listed == self.all
-            for session, turns in self.whole.items():
-                needles = ["needle"] * self.needles.get(session, 0)
-                expected = sorted([*needles, *(text for turn in turns for text in turn)])
-                assert sorted(told(store, sessions, session)) == expected
+            for session, turns in self.turns.items():
+                assert told(store, sessions, session) == [text for turn in turns.values() for text in turn]
                 loaded = sessions.load(session)
                 assert loaded is not None
                 assert len(loaded["messages"]) == self.all[session]
@@ -281,6 +282,10 @@ def test_a_system_prompt_is_told_however_far_back_it_lies(opened: tuple[Store, S
     asyncio.run(sessions.append("s", [Message("system", "be brief"), Message("user", "word " * 500)]))
     say(store, sessions, "s", "q", "a", 1)
     assert told(store, sessions, "s", 100) == ["be brief", "q", "a"]
+    loaded = sessions.load("s")
+    assert loaded is not None
+    assert sessions.unpin("s", loaded["messages"][0]["id"])  # it stays all the same
+    assert told(store, sessions, "s", 100) == ["be brief", "q", "a"]
 
 
 def test_a_call_of_tools_and_its_results_are_pinned_together(opened: tuple[Store, Sessions]) -> None:
@@ -375,13 +380,15 @@ def test_deleted_is_deleted(tmp_path: Path) -> None:
     assert not sessions.delete("s1")
     assert asyncio.run(sessions.search(secret)) == []
     assert len(asyncio.run(sessions.search(kept))) == 1
+    other, _ = made(
+        tmp_path / "d.db"
+    )  # another process: SQLite alone empties the log only when nobody has the file open
     store.close()
-    db = apsw.Connection(str(tmp_path / "d.db"))
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    db.close()
-    for file in tmp_path.iterdir():
-        assert secret.lower() not in file.read_bytes().lower().decode("latin-1"), file
-    assert kept.lower() in (tmp_path / "d.db").read_bytes().lower().decode("latin-1")
+    held = {file.name: file.read_bytes().lower().decode("latin-1") for file in tmp_path.iterdir()}
+    assert sorted(held) == ["d.db", "d.db-shm", "d.db-wal"]
+    assert [name for name, text in held.items() if secret.lower() in text] == []
+    assert "d.db" in [name for name, text in held.items() if kept.lower() in text]
+    other.close()
 
 
 def test_old_ones_are_forgotten_but_not_while_they_wait(tmp_path: Path) -> None:
@@ -391,9 +398,21 @@ def test_old_ones_are_forgotten_but_not_while_they_wait(tmp_path: Path) -> None:
     say(store, sessions, "waits", "q", None, 2)
     clock.now += 10 * 86_400
     say(store, sessions, "new", "q", "a", 3)
-    assert store.write_now(sessions.forgetting(5)) == 1
+    assert sessions.forget(5) == 1
+    assert sessions.forget(5) == 0
     assert {each["id"] for each in sessions.latest()} == {"waits", "new"}
     store.close()
+
+
+def test_many_old_ones_are_forgotten_in_several_steps(opened: tuple[Store, Sessions]) -> None:
+    """Other processes write between them."""
+    store, sessions = opened
+    for number in range(5):
+        asyncio.run(sessions.append(f"s{number}", [Message("user", "word")] * 900))
+    assert store.write_now(lambda db: rows.forget(db, 1e12)) == 3
+    assert sessions.forget(-1, {"s4"}) == 1
+    assert [each["id"] for each in sessions.latest()] == ["s4"]
+    assert sessions.forget(-1) == 1
 
 
 def test_nothing_private_becomes_a_title(opened: tuple[Store, Sessions], tmp_path: Path) -> None:
@@ -440,6 +459,9 @@ def test_what_cannot_be_kept_is_a_clear_error(junk: Any, opened: tuple[Store, Se
         asyncio.run(sessions.create(metadata=junk))
     with pytest.raises(InvalidRequest, match="initial_context cannot be kept"):
         asyncio.run(sessions.create(context=junk))
+    if not isinstance(junk, str):
+        with pytest.raises(InvalidRequest, match="A title is of type"):
+            sessions.rename("s", junk)
     assert sessions.latest() == []
 
 

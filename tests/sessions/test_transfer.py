@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oblix.errors import InvalidRequest
+from oblix.sessions import store as session_store
 from oblix.sessions import transfer
 from oblix.sessions.store import Sessions
 from oblix.storage.store import Store
@@ -50,6 +52,13 @@ def sessions() -> Iterator[Sessions]:
     times = iter(range(1_795_000_000, 1_796_000_000))
     yield Sessions(store, lambda: float(next(times)))
     store.close()
+
+
+def loaded(sessions: Sessions, session_id: str) -> list[dict[str, Any]]:
+    found = sessions.load(session_id)
+    assert found is not None
+    messages: list[dict[str, Any]] = found["messages"]
+    return messages
 
 
 def texts(sessions: Sessions, session_id: str | None) -> list[str]:
@@ -139,6 +148,69 @@ def test_files_that_cannot_be_read_or_written(
     monkeypatch.setattr(transfer, "LARGEST", 50)
     with pytest.raises(InvalidRequest, match="has more than"):
         asyncio.run(sessions.import_from(tmp_path / "large.json"))
+
+
+def test_an_export_replaces_files_only_and_follows_no_link(sessions: Sessions, tmp_path: Path) -> None:
+    """In a folder that others may write to nothing of theirs is written through, and nobody else reads what was written."""
+    session = asyncio.run(sessions.create("Mine"))
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(InvalidRequest, match="is no regular file"):
+            asyncio.run(sessions.export_to(session, place))
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    victim, file = tmp_path / "victim", tmp_path / "mine.json"
+    victim.write_text("theirs")
+    for prepared in (file, tmp_path / f".mine.json.{os.getpid()}"):
+        prepared.symlink_to(victim)
+    assert asyncio.run(sessions.export_to(session, file))
+    assert victim.read_text() == "theirs"
+    assert (file.is_symlink(), stat.S_IMODE(file.stat().st_mode)) == (False, 0o600)
+    assert not [each for each in tmp_path.iterdir() if each.name.startswith(".mine.json.") and not each.is_symlink()]
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no endless file here")
+def test_a_file_without_an_end_is_too_large(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "LARGEST", 1 << 20)
+    with pytest.raises(InvalidRequest, match="has more than 1 MiB"):
+        asyncio.run(sessions.import_from(Path("/dev/zero")))
+
+
+def test_what_would_hold_up_others_for_long_is_refused_and_leaves_nothing(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (asyncio.run(sessions.create(title)) for title in ("One", "Two"))
+    for each in (first, second):
+        asyncio.run(sessions.append(each, TALK))
+    third = asyncio.run(sessions.create("Three"))
+    asyncio.run(sessions.append(third, TALK * 2))
+    (tmp_path / "large.json").write_text(json.dumps({"messages": [{"role": "user", "content": "x"}] * 7}))
+    for limit, most in (("MOST_MESSAGES", 5), ("MOST_BYTES", 80)):
+        monkeypatch.setattr(session_store, limit, most)
+        for work in (
+            sessions.import_from(tmp_path / "large.json"),
+            sessions.merge([first, second]),
+            sessions.copy(third),
+        ):
+            with pytest.raises(InvalidRequest, match="are too much for one step"):
+                asyncio.run(work)
+        monkeypatch.undo()
+    assert len(sessions.latest()) == 3
+    monkeypatch.setattr(session_store, "MOST_MESSAGES", 5)
+    asyncio.run(sessions.append(first, TALK * 3))  # in several steps
+    assert [each["content"] for each in loaded(sessions, first)] == [message.text for message in TALK * 4]
+
+
+def test_what_is_wrong_with_a_file_is_told_in_plain_words(sessions: Sessions, tmp_path: Path) -> None:
+    file = tmp_path / "strange.json"
+    for text, told in {
+        "{}": "holds no session: 'messages' is missing",
+        "[]": "holds no session: an object is something else",
+        '{"messages": [{"role": "wizard", "content": "x"}]}': "holds no session: a message has role 'wizard'",
+        '{"messages": [{"role": "user", "content": 3}]}': "holds no session: a text is of type int",
+    }.items():
+        file.write_text(text)
+        with pytest.raises(InvalidRequest, match=told):
+            asyncio.run(sessions.import_from(file))
 
 
 NAMES = [*ORIGINAL, "role", "content", "parts", "tool_calls"]

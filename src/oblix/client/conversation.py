@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 from uuid import uuid4
 
-from oblix.client.wishes import read_message
+from oblix.client.wishes import read_id, read_message
 from oblix.errors import InvalidRequest
 from oblix.types.messages import Message
 from oblix.types.reply import Reply
@@ -79,7 +79,7 @@ class Conversations:
         Raises:
             InvalidRequest: None does, or several do.
         """
-        found = self._hall.memory.sessions.starting(start)
+        found = self._hall.memory.sessions.starting(read_id(start))
         if len(found) == 1:
             return found[0]
         if not found:
@@ -88,40 +88,41 @@ class Conversations:
 
     def load_session(self, session_id: str) -> dict[str, Any] | None:
         """All of a session: `id`, `title`, `created_at`, `updated_at`, `messages`, `context`, `metadata`; `None` where there is none."""
-        return self._hall.memory.sessions.load(session_id)
+        return self._hall.memory.sessions.load(read_id(session_id))
 
     def delete_session(self, session_id: str) -> bool:
         """Delete a session with all that was said in it, for good. Whether there was one."""
+        is_deleted = self._hall.memory.sessions.delete(read_id(session_id))
         if session_id == self.current_session_id:
             self.current_session_id = None
-        return self._hall.memory.sessions.delete(session_id)
+        return is_deleted
 
     def rename_session(self, session_id: str, title: str) -> bool:
         """Give a session another title. Whether there is one."""
-        return self._hall.memory.sessions.rename(session_id, title)
+        return self._hall.memory.sessions.rename(read_id(session_id), title)
 
     def update_session_metadata(self, session_id: str, metadata: Mapping[str, Any]) -> bool:
         """Put these into a session's metadata; a value of `None` takes its key away. Whether there is such a session."""
-        return self._hall.memory.sessions.update_metadata(session_id, metadata)
+        return self._hall.memory.sessions.update_metadata(read_id(session_id), metadata)
 
     def get_session_metadata(self, session_id: str) -> dict[str, Any] | None:
         """A session's metadata; `None` where there is no such session."""
-        return self._hall.memory.sessions.metadata(session_id)
+        return self._hall.memory.sessions.metadata(read_id(session_id))
 
     # --- its messages ---
 
     async def add_messages(self, session_id: str, messages: Sequence[Message | Mapping[str, Any]]) -> None:
         """Put messages at the end of a session, which is made if need be: what was said elsewhere."""
         read = [each if isinstance(each, Message) else read_message(each) for each in messages]
-        await self._hall.memory.sessions.append(session_id, read)
+        await self._hall.memory.sessions.append(read_id(session_id), read)
 
     def pin_message(self, session_id: str, message_id: str) -> bool:
         """Keep a message where others are cut, because the conversation does not fit a window. Whether it is there."""
-        return self._hall.memory.sessions.pin(session_id, message_id)
+        return self._hall.memory.sessions.pin(read_id(session_id), read_id(message_id, "message"))
 
     def unpin_message(self, session_id: str, message_id: str) -> bool:
         """Take that back."""
-        return self._hall.memory.sessions.unpin(session_id, message_id)
+        return self._hall.memory.sessions.unpin(read_id(session_id), read_id(message_id, "message"))
 
     async def search_sessions(
         self,
@@ -133,7 +134,11 @@ class Conversations:
     ) -> list[dict[str, Any]]:
         """Messages that hold all of these words, the best first: `session_id`, `title`, `message_id`, `role`, `timestamp`, `snippet`."""
         return await self._hall.memory.sessions.search(
-            query, limit=limit, session_id=session_id, role=role, filter_metadata=filter_metadata
+            query,
+            limit=limit,
+            session_id=None if session_id is None else read_id(session_id),
+            role=role,
+            filter_metadata=filter_metadata,
         )
 
     # --- from one to another ---
@@ -146,7 +151,7 @@ class Conversations:
         Args:
             export_path: The file; `file_path` is another name for it.
         """
-        return await self._hall.memory.sessions.export_to(session_id, _one_path(export_path, file_path))
+        return await self._hall.memory.sessions.export_to(read_id(session_id), _one_path(export_path, file_path))
 
     async def import_session(
         self,
@@ -182,19 +187,21 @@ class Conversations:
         ids = source_ids if source_ids is not None else session_ids
         if not ids or isinstance(ids, str):
             raise InvalidRequest("No sessions are named.", hint='Pass a list: merge_sessions(["…", "…"]).')
-        return self._used(await self._hall.memory.sessions.merge(ids, title), use_immediately)
+        merged = await self._hall.memory.sessions.merge([read_id(each) for each in ids], title)
+        return self._used(merged, use_immediately)
 
     async def copy_session(
         self, session_id: str, new_title: str | None = None, use_immediately: bool = False
     ) -> str | None:
         """Copy a session; gives the new id, `None` where it is not there."""
-        return self._used(await self._hall.memory.sessions.copy(session_id, new_title), use_immediately)
+        return self._used(await self._hall.memory.sessions.copy(read_id(session_id), new_title), use_immediately)
 
     async def fork_session(
         self, session_id: str, message_id: str, title: str | None = None, use_immediately: bool = False
     ) -> str | None:
         """Copy a session up to a message, that one included, to go on from there in another way; gives the new id."""
-        return self._used(await self._hall.memory.sessions.fork(session_id, message_id, title), use_immediately)
+        ids = read_id(session_id), read_id(message_id, "message")
+        return self._used(await self._hall.memory.sessions.fork(*ids, title), use_immediately)
 
     def _used(self, session_id: str | None, use: bool) -> str | None:
         if use and session_id is not None:
@@ -205,7 +212,7 @@ class Conversations:
 
     async def chat_once(self, prompt: str, session_id: str | None = None, **wishes: Unpack[Wishes]) -> Reply:
         """Ask in this session, else in the current one, else in a new one; it is the current one from then on, and `reply.session_id`."""
-        self.current_session_id = session_id or self.current_session_id or uuid4().hex
+        self.current_session_id = self._begun(session_id)
         return await self._client.execute(prompt, session_id=self.current_session_id, **wishes)
 
     async def start_chat(self, session_id: str | None = None, **wishes: Unpack[Wishes]) -> str:
@@ -219,11 +226,15 @@ class Conversations:
     async def _talk(self, session_id: str | None, wishes: Wishes, *, streams: bool) -> str:
         from oblix.client.chat import Talk
 
-        begun = session_id or self.current_session_id or uuid4().hex
-        conversation = Talk(self._client, begun, wishes=wishes, streams=streams)
+        conversation = Talk(self._client, self._begun(session_id), wishes=wishes, streams=streams)
         await conversation.run()
         self.current_session_id = conversation.session_id
         return conversation.session_id
+
+    def _begun(self, session_id: str | None) -> str:
+        """The session that is named, else the current one, else a new one."""
+        named = self.current_session_id if session_id is None else session_id
+        return uuid4().hex if named is None else read_id(named)
 
     @property
     def _client(self) -> OblixClient:

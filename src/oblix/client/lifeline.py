@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from types import TracebackType
+from types import AsyncGeneratorType, TracebackType
 
 from oblix.errors import ConfigurationError, OblixError
 
@@ -59,8 +59,10 @@ class Lifeline:
         """Clean up now."""
         keeper, self._keeper = self._keeper, None
         self._loop = None
-        if keeper is not None:
+        if isinstance(keeper, AsyncGeneratorType) and keeper.ag_frame is not None:
             await keeper.aclose()
+        else:  # never tied, or to a loop that has ended: sessions are read and written without that
+            await self._close()
 
 
 async def _keep(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]:

@@ -5,33 +5,41 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import replace
 from functools import cached_property
+from math import inf
+from random import getrandbits
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from oblix.decision.tokens import estimate_request
-from oblix.errors import ConfigurationError, DeadlineExceeded
+from oblix.errors import ConfigurationError, DeadlineExceeded, InvalidRequest
 from oblix.storage.store import Store, StoreBusy, Work
 from oblix.types.attempt import Attempt
 from oblix.types.decision import Decision
 from oblix.types.messages import Message
 from oblix.types.privacy import Privacy
+from oblix.types.reply import Reply
 from oblix.types.request import Request
 
 if TYPE_CHECKING:
     from oblix.execution.journey import Journey
-    from oblix.sessions.store import Recalled, Sessions
+    from oblix.sessions.recalled import Recalled
+    from oblix.sessions.store import Sessions
 
 T = TypeVar("T")
 # Tokens of a conversation that are looked at, by estimate, where no window is smaller: some 600 messages, read in 3 ms. What goes before
 # a prompt is paid for at every turn.
 MOST = 32_768
 ANSWER = 1024  # tokens that are kept free in a window for an answer whose length the caller left open
+FORGET_EVERY = 86_400.0  # seconds
 KNOWN = 64  # conversations that are kept in mind, so that they need not be read again at every turn
 DENSEST = 3.0  # tokens for one of our estimate: signs that hardly any tokenizer knows
 MARGIN = 0.9  # of a window: tokens are counted by estimate
+# Finish reasons of answers that the caller did not bound: kept as broken off, because half a sentence, or what a filter stopped, spoils
+# what is asked next. What `max_tokens` ended is no less true for that, and the next turn may ask to go on.
+CUT_OFF = frozenset({"budget", "content_filter"})
 PRIVATE, REDACTED = 1, 2  # how a message is marked: it stays at home; a cloud model may have it with placeholders only
 _log = logging.getLogger("oblix.sessions")
 
@@ -43,7 +51,7 @@ class Memory:
         wall: Seconds since the epoch.
 
     Attributes:
-        retain_days: Sessions in which nothing was said for so long are deleted when the first request in a session comes; `None`: never.
+        retain_days: Sessions in which nothing was said for so long are deleted before the first request of a day; `None`: never.
     """
 
     retain_days: float | None = None
@@ -59,6 +67,7 @@ class Memory:
         self._said = ""
         self._opening = asyncio.Lock()
         self._is_ready = False
+        self._forgets_at = -inf  # seconds since the epoch
 
     @cached_property
     def sessions(self) -> Sessions:
@@ -69,13 +78,17 @@ class Memory:
         return Sessions(self.store, self._wall, me=owner.me, is_alive=owner.is_alive)
 
     async def get_ready(self) -> None:
-        """What the first request in a session waits for: the file, and what processes left in it that ended in mid-answer."""
-        if self._is_ready and self.store.is_open:
+        """What the first request in a session waits for: the file, and what processes left in it that ended in mid-answer.
+
+        Once a day it also deletes what is too old, but no session that is being spoken in.
+        """
+        if self._is_ready and self.store.is_open and not self._forgets:
             return
         async with self._opening:  # whoever comes meanwhile waits as well
-            await self.guarded(asyncio.to_thread(self._begin))
+            spoken_in = {session_id for session_id, turn in self._turns.items() if turn.locked()}
+            await self.guarded(asyncio.to_thread(self._begin, spoken_in))
 
-    def _begin(self) -> None:
+    def _begin(self, spoken_in: Container[str]) -> None:
         from oblix.ledger import owner
 
         owner.me()  # it reads a file, once
@@ -83,18 +96,24 @@ class Memory:
         if not (self.store.is_open or self.store.exists()):
             return  # looking back creates nothing
         self.store.open()
-        if self._is_ready:
-            return
-        self._is_ready = True
-        self.store.write_now(sessions.recover())
-        if self.retain_days is not None:
-            self.store.write_now(sessions.forgetting(self.retain_days))
+        if not self._is_ready:
+            self._is_ready = True
+            self.store.write_now(sessions.recover())
+        if self.retain_days is not None and self._forgets:
+            self._forgets_at = self._wall() + FORGET_EVERY
+            sessions.forget(self.retain_days, spoken_in)
 
-    def recent(self, session_id: str, tokens: int) -> Recalled | None:
-        """The end of a conversation, `None` where there is none."""
+    @property
+    def _forgets(self) -> bool:
+        """Whether it is time for that."""
+        return self.retain_days is not None and self._wall() >= self._forgets_at
+
+    async def recent(self, session_id: str, tokens: int, *, goes_on: bool) -> Recalled | None:
+        """The end of a conversation, `None` where there is none; `goes_on`: with all of its newest turn."""
         if not self.store.is_open:
             return None
-        found = self.store.read(self.sessions.recent(session_id, tokens, self._known.get(session_id)))
+        known = self._known.get(session_id)
+        found = self.store.read(self.sessions.recent(session_id, tokens, known, goes_on=goes_on))
         self.keep_in_mind(session_id, found)
         return found
 
@@ -154,6 +173,8 @@ class Round:
         self._turn: asyncio.Lock | None = None
         self._mark = 0
         self._is_open = False  # the question is in the file, and waits for its answer
+        self._exchange = f"{request.id} {getrandbits(64):x}"  # two processes may give their requests one name
+        self._question, self._begun = _parted(request.messages)
         self._request = request
         self._fitted: dict[int, tuple[Request, int]] = {}
         self._sent: dict[str, tuple[int, Request]] = {}  # model id → its window, and what it was given
@@ -176,20 +197,34 @@ class Round:
 
         Args:
             widest: The largest window of all models, in tokens; `None` where one of them is not known.
+
+        Raises:
+            InvalidRequest: It brings the result of a tool, and the session does not hold the call.
         """
         request = self._asked
         await self._memory.get_ready()
         if request.is_whole:
             return request
         tokens = MOST if widest is None else min(widest, MOST)
-        recalled = await self._memory.guarded(self._read(tokens))
+        goes_on = any(message.role == "tool" for message in request.messages)
+        recalled = await self._memory.guarded(self._memory.recent(self._id, tokens, goes_on=goes_on))
+        if goes_on:
+            self._check_results(request.messages, () if recalled is None else recalled.messages)
         if recalled is None:
             return request
         self._recalled, self.left_out = recalled, recalled.left_out
         return replace(request, messages=_behind(recalled, request.messages))
 
-    async def _read(self, tokens: int) -> Recalled | None:
-        return self._memory.recent(self._id, tokens)
+    def _check_results(self, asked: Sequence[Message], before: Sequence[Message]) -> None:
+        """No provider takes a result without its call: it would be left out, and the rest be paid for."""
+        called = {call.id for message in (*before, *asked) for call in message.tool_calls}
+        for message in asked:
+            result = message.tool_call_id
+            if message.role == "tool" and (result not in called if result else not called):
+                raise InvalidRequest(
+                    f"Session {self._id!r} does not hold the call that the result {result or 'without an id'!r} belongs to.",
+                    hint="Bring the whole conversation in messages=, from the question on; nothing was sent.",
+                )
 
     def least_tokens(self, request: Request) -> int | None:
         """What is left of the prompt when all is cut that may be, in tokens; `None` where nothing may."""
@@ -248,24 +283,31 @@ class Round:
         self._request = request
         self._is_open = True  # also where the caller leaves while it is being written
         self._mark = PRIVATE if privacy.stays_home else REDACTED if privacy.is_redacted else 0
-        return self._memory.sessions.asked(
-            self._id, _newest(self._asked.messages), request_id=request.id, private=self._mark
-        )
+        return self._memory.sessions.asked(self._id, self._question, request_id=self._exchange, private=self._mark)
 
     def forget(self) -> None:
         """The question could not be written down, and nothing of its answer will be."""
         self._is_open = False
 
-    async def answered(self, message: Message, model_id: str) -> None:
-        """The answer was proved to be whole: it is in the file before anybody has it."""
-        if not self._is_open:
+    async def answered(self, message: Message, reply: Reply) -> None:
+        """The answer came to its end: it is in the file before anybody has it, behind its beginning where the caller wrote that."""
+        if not self._is_open or reply.finish_reason in CUT_OFF:
             return
         self._is_open = False
         memory, mark = self._memory, self._mark
-        work = memory.sessions.answered(self._id, message, request_id=self._asked.id, model_id=model_id, private=mark)
+        if self._begun:
+            message = replace(message, content=self._begun + message.text)
+        work = memory.sessions.answered(
+            self._id,
+            message,
+            request_id=self._exchange,
+            model_id=reply.model_id,
+            private=mark,
+            finish_reason=reply.finish_reason,
+        )
         version = await memory.guarded(memory.store.write(work))
         if self._recalled is not None:
-            said = (*_newest(self._asked.messages), message)
+            said = (*self._question, message)
             if mark == PRIVATE:
                 said = tuple(replace(each, private=True) for each in said)
             memory.keep_in_mind(self._id, self._recalled.gone_on(said, version or 0, redacted=mark == REDACTED))
@@ -276,7 +318,12 @@ class Round:
             self._is_open = False
             model_id = journey.attempts[-1].model_id if journey.attempts else ""
             work = self._memory.sessions.broken(
-                self._id, "".join(journey.text), request_id=self._asked.id, model_id=model_id, private=self._mark
+                self._id,
+                "".join(journey.text),
+                request_id=self._exchange,
+                model_id=model_id,
+                private=self._mark,
+                finish_reason="" if journey.end is None else journey.end.finish_reason,
             )
             self._memory.store.post(work, self._memory.trouble)
         self._learn(journey.attempts)
@@ -303,7 +350,16 @@ def _behind(recalled: Recalled, asked: Sequence[Message]) -> tuple[Message, ...]
     return (*mine, *before, *(message for message in asked if message.role != "system"))
 
 
-def _newest(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """The newest turn: what comes after the last answer. A system prompt belongs to its request alone."""
-    start = max((place for place, message in enumerate(messages, 1) if message.role == "assistant"), default=0)
-    return tuple(message for message in messages[start:] if message.role != "system")
+def _parted(messages: Sequence[Message]) -> tuple[tuple[Message, ...], str]:
+    """What is asked, and how the answer to it begins, where the caller wrote that.
+
+    Asked is what comes after the last answer. A system prompt belongs to its request alone.
+    """
+    end = len(messages)
+    while end and messages[end - 1].role == "assistant":
+        end -= 1
+    start = end
+    while start and messages[start - 1].role != "assistant":
+        start -= 1
+    asked = tuple(message for message in messages[start:end] if message.role != "system")
+    return asked, "".join(message.text for message in messages[end:])

@@ -59,6 +59,14 @@ def saying(body: bytes) -> dict[str, Any]:
     return found
 
 
+def text_of(body: bytes) -> str:
+    """Its text; empty where it cannot be read any more."""
+    try:
+        return str(saying(body)["text"])
+    except UNREADABLE:
+        return ""
+
+
 def _part(part: dict[str, Any]) -> Part:
     return Text(**part) if "text" in part else Image(**part)
 

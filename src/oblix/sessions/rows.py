@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from oblix.sessions.codec import compact
+from oblix.sessions.codec import UNREADABLE, compact, saying, text_of
 from oblix.types.messages import Message
 
 if TYPE_CHECKING:
     import apsw
 
+AT_ONCE = 2000  # messages that one transaction indexes or forgets, in some 50 ms: other processes wait for two seconds at most
 TITLE = 60  # characters of a title that is made of a prompt
 _COLUMNS = "at, state, pinned, private, role, tokens, model_id, request_id, owner, body"
 _TOUCH = (
@@ -40,7 +41,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A session out of a file."""
+    """A session that was read: out of a file, or to be copied."""
 
     title: str
     created_at: float
@@ -120,13 +121,16 @@ def loaded(db: apsw.Connection, session_id: str) -> dict[str, Any] | None:
 
 
 def _message(number: int, row: Row) -> dict[str, Any]:
-    body = plain(row.body)
+    try:
+        body, state = saying(row.body), row.state
+    except UNREADABLE:
+        body, state = {"text": ""}, "unreadable"
     told = {
         "id": str(number),
         "role": row.role,
         "content": body.pop("text"),
         "timestamp": iso(row.at),
-        "state": row.state,
+        "state": state,
         "model_id": row.model_id,
         "pinned": bool(row.pinned),
         "private": row.private == 1,
@@ -211,7 +215,8 @@ def pin(db: apsw.Connection, session_id: str, message_id: str, *, pinned: bool) 
     if found is None:
         return False
     told = (pinned, session_id, *_exchange(db, session_id, found[0]))
-    db.execute("UPDATE message SET pinned = ? WHERE session_id = ? AND seq BETWEEN ? AND ?", told)
+    which = "session_id = ? AND seq BETWEEN ? AND ?"
+    db.execute(f"UPDATE message SET pinned = ? OR role = 'system' WHERE {which}", told)  # noqa: S608  system prompts always are
     db.execute("UPDATE session SET version = version + 1 WHERE id = ?", (session_id,))
     return True
 
@@ -256,21 +261,30 @@ def _delete(db: apsw.Connection, ids: Sequence[str]) -> int:
     return deleted
 
 
-def forget(db: apsw.Connection, before: float) -> int:
-    """Delete the sessions that were last spoken in before then, but for those that wait for an answer."""
+def forget(db: apsw.Connection, before: float, spared: Container[str] = ()) -> int:
+    """Delete old sessions, last spoken in before then, but none that waits for an answer; how many, 0: no more are left."""
     old = db.execute(
-        "SELECT id FROM session WHERE updated_at < ? "
-        "AND NOT EXISTS (SELECT 1 FROM message WHERE session_id = session.id AND state = 'open')",
+        "SELECT id, message_count FROM session WHERE updated_at < ? "
+        "AND NOT EXISTS (SELECT 1 FROM message WHERE session_id = session.id AND state = 'open') ORDER BY updated_at",
         (before,),
     )
-    return _delete(db, [session_id for (session_id,) in old])
+    ids, left = [], AT_ONCE
+    for session_id, messages in old:
+        if session_id in spared:
+            continue
+        ids.append(session_id)
+        left -= messages
+        if left <= 0:
+            break
+    old.close()
+    return _delete(db, ids)
 
 
 # --- from one to another ---
 
 
 def put(db: apsw.Connection, session_id: str, read: Read) -> str | None:
-    """A session out of a file; `None` where one of that id is here."""
+    """A session that was read; its id, `None` where one of that id is here."""
     if metadata(db, session_id) is not None:
         return None
     make(db, session_id, read.title, compact(read.context), compact(read.metadata), read.created_at, read.updated_at)
@@ -278,10 +292,10 @@ def put(db: apsw.Connection, session_id: str, read: Read) -> str | None:
     return session_id
 
 
-def copy(
-    db: apsw.Connection, new: str, session_id: str, title: str | None, at: float, *, until: str | None = None
-) -> str | None:
-    """A copy, up to a message if one is named; its id, `None` where session or message are not there."""
+def copied(
+    db: apsw.Connection, session_id: str, title: str | None, at: float, *, until: str | None = None
+) -> Read | None:
+    """What a copy holds, up to a message if one is named; `None` where session or message are not there."""
     found = db.execute("SELECT title, context, metadata FROM session WHERE id = ?", (sound(session_id),)).fetchone()
     rows = _rows(db, session_id)
     if until is not None:
@@ -291,13 +305,12 @@ def copy(
         rows = rows[:place]
     if found is None:
         return None
-    make(db, new, title or found[0], found[1], found[2], at)
-    append(db, new, [row for _, row in rows], at)
-    return new
+    messages = [row for _, row in rows]
+    return Read(title or found[0], at, at, "", plain(found[1]), plain(found[2]), messages)
 
 
-def merge(db: apsw.Connection, new: str, ids: Sequence[str], title: str | None, at: float) -> str | None:
-    """A session of all messages, by time, each with the session that it came from; `None` where one is not there."""
+def merged(db: apsw.Connection, ids: Sequence[str], title: str | None, at: float) -> Read | None:
+    """The messages of all, by time, each with the session that it came from; `None` where one is not there."""
     titles = [
         found[0]
         for each in ids
@@ -306,9 +319,8 @@ def merge(db: apsw.Connection, new: str, ids: Sequence[str], title: str | None, 
     if len(titles) < len(ids):
         return None
     rows = [_from(row, each) for each in ids for _, row in _rows(db, each)]
-    make(db, new, title or " + ".join(filter(None, titles)), b"{}", b"{}", at)
-    append(db, new, sorted(rows, key=lambda row: row.at), at)
-    return new
+    together = title or " + ".join(filter(None, titles))
+    return Read(together, at, at, messages=sorted(rows, key=lambda row: row.at))
 
 
 def _rows(db: apsw.Connection, session_id: str) -> list[tuple[int, Row]]:
@@ -321,7 +333,10 @@ def _rows(db: apsw.Connection, session_id: str) -> list[tuple[int, Row]]:
 
 
 def _from(row: Row, session_id: str) -> Row:
-    return row._replace(body=compact({**plain(row.body), "source_session_id": session_id}))
+    try:
+        return row._replace(body=compact({**saying(row.body), "source_session_id": session_id}))
+    except UNREADABLE:
+        return row
 
 
 # --- values ---
@@ -333,7 +348,7 @@ def title_of(messages: Sequence[Message]) -> str:
 
 
 def _title_of_rows(rows: Sequence[Row]) -> str:
-    return _shortened(str(plain(row.body)["text"]) for row in rows if row.role == "user" and not row.private)
+    return _shortened(text_of(row.body) for row in rows if row.role == "user" and not row.private)
 
 
 def _shortened(texts: Iterator[str] | Any) -> str:
@@ -342,9 +357,12 @@ def _shortened(texts: Iterator[str] | Any) -> str:
 
 
 def plain(raw: bytes) -> dict[str, Any]:
-    """An object of JSON."""
-    found: dict[str, Any] = json.loads(raw)
-    return found
+    """An object of JSON; an empty one where the file was damaged there, because one session must not spoil the list of all."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def iso(at: float) -> str:

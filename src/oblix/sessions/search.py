@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from oblix.sessions.rows import holds, iso, plain, sound
+from oblix.sessions.codec import text_of
+from oblix.sessions.rows import AT_ONCE, holds, iso, plain, sound
 
 if TYPE_CHECKING:
     import apsw
 
 AROUND = 60  # characters of a snippet on either side of the word
-AT_ONCE = 2000  # messages that one transaction indexes, in some 50 ms: other processes wait for two seconds at most
 
 
 class Wanted(NamedTuple):
@@ -34,7 +33,7 @@ def index(db: apsw.Connection) -> bool:
     """Take what was said since the last search into the index, up to `AT_ONCE` messages; whether more may be left."""
     ((last,),) = db.execute("SELECT coalesce(max(id), 0) FROM message_text_docsize")
     new = list(db.execute("SELECT id, body FROM message WHERE id > ? ORDER BY id LIMIT ?", (last, AT_ONCE)))
-    texts = ((number, _words(str(json.loads(body)["text"]))) for number, body in new)
+    texts = ((number, _words(text_of(body))) for number, body in new)
     db.executemany("INSERT INTO message_text (rowid, text) VALUES (?, ?)", texts)
     return len(new) == AT_ONCE
 
@@ -65,7 +64,7 @@ def find(db: apsw.Connection, wanted: Wanted) -> list[dict[str, Any]]:
                     "timestamp": iso(at),
                     "state": state,
                     "private": private == 1,
-                    "snippet": _snippet(str(plain(body)["text"]), wanted.words),
+                    "snippet": _snippet(text_of(body), wanted.words),
                 }
             )
     return found

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Any
 
 from msgspec import MsgspecError, convert
@@ -36,7 +37,7 @@ _ROLES: dict[str, Role] = {
     "function": "tool",
     "developer": "system",
 }
-_STATES = {"open": "incomplete", "incomplete": "incomplete"}  # all else is whole
+_STATES = dict.fromkeys(("open", "incomplete", "unreadable"), "incomplete")  # all else is whole
 
 
 def write(path: Path, session: Mapping[str, Any]) -> None:
@@ -45,15 +46,27 @@ def write(path: Path, session: Mapping[str, Any]) -> None:
     Raises:
         InvalidRequest: It cannot be written there.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    text = json.dumps({"format": "oblix-session", "version": VERSION, **session}, indent=1, ensure_ascii=True)
+    aside: Path | None = None
     try:
-        with open(os.open(aside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
-            file.write(text + "\n")
+        if path.exists() and not path.is_file():  # a pipe, a device: it would be replaced, not written to
+            raise InvalidRequest(f"{path} is no regular file.", hint="`-` is standard output on the command line.")
+        number, name = mkstemp(dir=path.parent, prefix=f".{path.name}.")  # a name that nobody knows, for its owner only
+        aside = Path(name)
+        with open(number, "w", encoding="ascii") as file:  # noqa: PTH123  a number
+            file.write(text_of(session))
+            file.flush()
+            os.fsync(number)
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise InvalidRequest(f"{path} cannot be written: {error.strerror or error}.", cause=error) from None
+    finally:
+        if aside is not None:
+            aside.unlink(missing_ok=True)
+
+
+def text_of(session: Mapping[str, Any]) -> str:
+    """An export as text, in which halves of characters are escaped."""
+    return json.dumps({"format": "oblix-session", "version": VERSION, **session}, indent=1, ensure_ascii=True) + "\n"
 
 
 def read(path: Path, now: float) -> Read:
@@ -66,20 +79,28 @@ def read(path: Path, now: float) -> Read:
         InvalidRequest: The file cannot be read, or holds no session; the message says what is wrong with it.
     """
     try:
-        if path.stat().st_size > LARGEST:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST + 1)  # what is no regular file has no size that could be asked for
+        if len(raw) > LARGEST:
             raise InvalidRequest(f"{path} has more than {LARGEST >> 20} MiB.", hint="That is no session of ours.")
-        found = json.loads(path.read_bytes())
-        return parsed(found, now)
+        return parsed(json.loads(raw), now)
     except OSError as error:
         raise InvalidRequest(f"{path} cannot be read: {error.strerror or error}.", cause=error) from None
     except InvalidRequest:
         raise
     except WRONG as error:
-        why = f"{type(error).__name__}: {error}"
+        why = _in_words(error)
         raise InvalidRequest(
             f"{path} holds no session: {why}.",
             hint="Expected: a file of `oblix sessions export`, or of the original Oblix.",
         ) from None
+
+
+def _in_words(error: Exception) -> str:
+    """What is wrong with a file, without the names of Python's errors."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return "an object is something else" if isinstance(error, AttributeError) else str(error)
 
 
 def parsed(found: Mapping[str, Any], now: float) -> Read:
@@ -104,7 +125,7 @@ def parsed(found: Mapping[str, Any], now: float) -> Read:
 
 def _row(found: Mapping[str, Any], otherwise: float) -> Row:
     message = _message(found)
-    beside = {"source_session_id": str(source)} if (source := found.get("source_session_id")) else {}
+    beside = {name: str(found[name]) for name in ("source_session_id", "finish_reason") if found.get(name)}
     return Row(
         _time(found.get("timestamp"), otherwise),
         _STATES.get(found.get("state", ""), "whole"),
@@ -123,8 +144,11 @@ def _message(found: Mapping[str, Any]) -> Message:
     """What it says, of the right types throughout: a wrong one would fail later, in the hands of a provider."""
     parts, call_id = found.get("parts"), found.get("tool_call_id")
     content = _text(found["content"])
+    role = _ROLES.get(found["role"])
+    if role is None:
+        raise ValueError(f"a message has role {found['role']!r}")
     return Message(
-        _ROLES[found["role"]],
+        role,
         content if parts is None else tuple(_part(part) for part in convert(parts, list[dict[str, Any]])),
         convert(found.get("tool_calls", ()), tuple[ToolCall, ...]),
         None if call_id is None else _text(call_id),
