@@ -8,19 +8,23 @@ import os
 import random
 import sys
 import time
-from dataclasses import dataclass, field
-from operator import itemgetter
+from collections import Counter
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from oblix.ledger import Ledger, balances, chain
+from oblix.ledger import Ledger
 from oblix.storage.store import Store
 from oblix.testing.faults import Fault, FaultServer, Manner, Tempo, Upstream, Wire
 from oblix.types.money import Limit, micro
 from oblix.types.spec import Price
 
+from . import judge
+from .judge import TOLD, End, Told
+
+UPSTREAMS: tuple[tuple[str, Wire], ...] = (("raced", "openai"), ("raced-2", "claude"), ("raced-3", "openai"))
 PRICE = (2.0, 10.0)  # USD per million tokens
 LENGTHS = (40, 240)  # tokens of the answers
 MOST = 600  # tokens that a caller allows
@@ -29,61 +33,88 @@ FAULTS = (
     Fault("status_503", "before_headers"),
     Fault("reset", "before_headers"),
     Fault("reset", "mid_stream"),
-    Fault("late_headers", "before_headers"),  # of these, and of those that the crowd delays, some are hedged
 )
+LATE = (Fault("late_headers", "before_headers"), Fault("late_first_token", "before_first_token"))
+FAULTY, STALLED = (
+    0.12,
+    0.2,
+)  # shares of the rough calls; those that stall are answered in a second, unless a hedge comes first
+HEDGE_EVERY = 1  # rough calls for each hedge
+AMPLE = 2.0  # what breaks, and what is held, take the half of it at most: nobody need be refused
 WARM = 25  # answers of each model before the race: from them a caller knows what is slow, and only then it hedges
 _CALLER = Path(__file__).with_name("caller.py")
 
 
 @dataclass(slots=True)
 class Race:
-    """What came of it. Amounts are micro-USD."""
+    """What came of it. Amounts are micro-USD.
+
+    Attributes:
+        ends: How the calls ended.
+        blame: What those failed by that failed.
+        settled: What our books charged for the calls, `billed` the providers'; `warm` is what came before, and is in neither.
+        peak: The most that was seen to be settled and reserved, in `looks` looks.
+    """
 
     share: float
+    _: KW_ONLY
     rough: bool
     hidden: bool
     calls: int
     limit: int = 0
-    answered: int = 0
-    cut: int = 0
-    refused: int = 0
-    other: int = 0
+    ends: Counter[End] = field(default_factory=Counter)
+    blame: Counter[str] = field(default_factory=Counter)
     affordable: int = 0
     settled: int = 0
     billed: int = 0
     overrun: int = 0
     warm: int = 0
     hedged: int = 0
+    won: int = 0
     peak: int = 0
     looks: int = 0
     seconds: float = 0.0
     troubles: list[str] = field(default_factory=list)
 
     @property
-    def ratio(self) -> float:
-        """Whole answers, of those that the oracle could have had."""
-        return self.answered / self.affordable if self.affordable else 1.0
+    def kind(self) -> str:
+        """In a word."""
+        return "rough" if self.rough else "hidden" if self.hidden else "plain"
+
+    @property
+    def whole(self) -> int:
+        """Answers that came whole."""
+        return self.ends["whole"]
+
+    @property
+    def error(self) -> float:
+        """How far what was charged is above what was billed."""
+        return (self.settled - self.billed) / self.billed if self.billed else 0.0
 
 
 async def run(
-    folder: Path, share: float, *, calls: int, processes: int = 4, rough: bool = False, hidden: bool = False
+    folder: Path,
+    share: float,
+    *,
+    calls: int,
+    processes: int = 4,
+    rough: bool = False,
+    hidden: bool = False,
+    lap: int = 0,
 ) -> Race:
-    """A budget of `share` of what all calls would cost, in a data file of its own."""
-    race = Race(share, rough, hidden, calls)
-    store = folder / f"race-{share:g}-{rough:d}{hidden:d}.db"
+    """A budget of `share` of what all calls would cost, in a data file of its own; other laps have other calls."""
+    race = Race(share, rough=rough, hidden=hidden, calls=calls)
+    store = folder / f"race-{share:g}-{rough:d}{hidden:d}-{lap}.db"
     async with FaultServer(Tempo(pause=1.0)) as server:
-        wires: tuple[Wire, ...] = ("openai", "claude")
-        ups = [server.upstream(wire, wire=wire, price=Price(*PRICE, "the race")) for wire in wires]
+        ups = [server.upstream(name, wire=wire, price=Price(*PRICE, "the race")) for name, wire in UPSTREAMS]
         for up in ups:
             up.manner = Manner(lengths=LENGTHS, pause=0.002, thoughts=100 if hidden else 0)
-        markers = [f"REQ-{number:05}" for number in range(calls)]
+        markers = [f"REQ-{lap}{number:05}" for number in range(calls)]
         if rough:
             _plant(ups, markers)
         whole = {marker: _whole(ups[0], marker) for marker in markers}
         race.limit = round(share * sum(whole.values()))
-        plans = [
-            _plan(store, ups, markers[number::processes], rough=rough, hidden=hidden) for number in range(processes)
-        ]
+        plans = [_plan(store, ups, markers[number::processes], race=race) for number in range(processes)]
         began = time.monotonic()
         told = await _raced(plans, store, race)
         race.seconds = time.monotonic() - began
@@ -92,10 +123,13 @@ async def run(
 
 
 def _plant(ups: list[Upstream], markers: list[str]) -> None:
-    drawn = random.Random(6)
+    """Faults at the first, stalls at the first two; the third is well, so that a hedge finds somebody while the first one rests."""
+    drawn = random.Random(markers[0])
     for marker in markers:
-        if drawn.random() < 0.15:
-            ups[0].play(marker, drawn.choice(FAULTS), times=1)
+        for up, faulty in zip(ups, (FAULTY, 0.0), strict=False):
+            luck = drawn.random()
+            if luck < faulty + STALLED:
+                up.play(marker, drawn.choice(FAULTS if luck < faulty else LATE), times=1)
 
 
 def _whole(up: Upstream, marker: str) -> int:
@@ -120,21 +154,22 @@ async def _limit(path: Path, amount: int) -> None:
     await store.shut()
 
 
-def _plan(store: Path, ups: list[Upstream], markers: list[str], *, rough: bool, hidden: bool) -> dict[str, Any]:
-    names = ("gpt-5-raced", "raced") if hidden else ("raced", "raced")
-    upstreams = [(name, up.wire, up.url) for name, up in zip(names, ups, strict=True)]
+def _plan(store: Path, ups: list[Upstream], markers: list[str], *, race: Race) -> dict[str, Any]:
+    upstreams = [("gpt-5-raced" if race.hidden else up.name, up.wire, up.url) for up in ups]
+    warm = [[f"REQ-9{markers[0][4:]}{number:03}{up}" for up in range(len(ups))] for number in range(WARM)]
     return {
         "store": str(store),
-        "upstreams": upstreams if rough else upstreams[:1],
+        "upstreams": upstreams if race.rough else upstreams[:1],
         "price": PRICE,
         "markers": markers,
-        "rough": rough,
-        "warm": [f"REQ-9{markers[0][-2:]}{number:03}" for number in range(WARM if rough else 0)],
+        "rough": race.rough,
+        "hedge_every": HEDGE_EVERY,
+        "warm": warm if race.rough else [],
         "most": MOST,
     }
 
 
-async def _raced(plans: list[dict[str, Any]], store: Path, race: Race) -> list[dict[str, Any]]:
+async def _raced(plans: list[dict[str, Any]], store: Path, race: Race) -> list[Told]:
     """Start the callers, let all go at once, and look at the books while they run."""
     environ = os.environ | {"OBLIX_HOME": str(store.parent)}
     callers = [
@@ -158,14 +193,14 @@ async def _raced(plans: list[dict[str, Any]], store: Path, race: Race) -> list[d
     race.limit += race.warm
     await _limit(store, race.limit)
     watching = asyncio.create_task(asyncio.to_thread(_watch, store, race, (stop := [False])))
-    told: list[dict[str, Any]] = []
+    told: list[Told] = []
     try:
         for caller in callers:
             assert caller.stdin is not None
             caller.stdin.write(b"go\n")
         for caller in callers:
             assert caller.stdout is not None
-            told += json.loads(await caller.stdout.readline())
+            told += TOLD.decode(await caller.stdout.readline())
             await caller.wait()
     finally:
         stop[0] = True
@@ -190,89 +225,26 @@ def _watch(store: Path, race: Race, stop: list[bool]) -> None:
     db.close()
 
 
-def _judge(race: Race, store: Path, told: list[dict[str, Any]], whole: dict[str, int], ups: list[Upstream]) -> None:
+def _judge(race: Race, store: Path, told: list[Told], whole: dict[str, int], ups: list[Upstream]) -> None:
     db = apsw.Connection(str(store), flags=apsw.SQLITE_OPEN_READONLY)
-    verdict, unbalanced = chain.verify(db), balances.unbalanced(db)
-    if verdict.broken_at is not None:
-        race.troubles.append(verdict.why)
-    race.troubles += unbalanced
-    if open_ := db.execute("SELECT count(*) FROM reservation").get:
-        race.troubles.append(f"{open_} reservations are still open")
-    race.overrun = max(race.peak - race.limit, _overrun_in_entries(db, race.limit), 0)
-    charged = dict(
-        db.execute(
-            "SELECT request_id, sum(micro) FROM entry WHERE kind IN ('settle', 'reap', 'correct') GROUP BY request_id"
-        )
+    books = judge.books(db, ups)
+    race.troubles = judge.unsound(db) + books.troubles() + judge.unfit(told, db, books.charged)
+    race.settled, race.billed = books.of(whole)
+    charged, billed = books.of((books.charged.keys() | books.billed.keys()) - whole.keys())
+    if not race.warm == charged == billed:
+        race.troubles.append(f"before the race {race.warm} were settled, {charged} charged, {billed} billed")
+    race.overrun = max(
+        race.peak - race.limit,
+        judge.overrun(db, race.limit),
+        race.warm + max(race.settled, race.billed) - race.limit,
+        0,
     )
-    race.settled = sum(charged.values())
-    billed: dict[str, int] = {}
-    for row in (row for up in ups for row in up.bill if row.marker in whole):
-        billed[row.marker] = billed.get(row.marker, 0) + micro(row.usd)
-    race.billed = sum(billed.values()) + race.warm
-    race.troubles += [
-        f"{marker}: billed {amount}, charged {charged.get(marker, 0)}"
-        for marker, amount in billed.items()
-        if amount > charged.get(marker, 0)
-    ]
     if len(told) != race.calls:
         race.troubles.append(f"{len(told)} of {race.calls} calls came back")
-    _count(race, told)
-    race.hedged = _hedged(db)
-    race.affordable = _oracle(race.limit - race.warm, told, whole, charged)
+    race.ends.update(each.end for each in told)
+    if race.share >= AMPLE and race.ends["refused"]:
+        race.troubles.append(f"{race.ends['refused']} calls were refused, where all have room")
+    race.blame = judge.blame(told)
+    race.hedged, race.won = judge.hedges(db)
+    race.affordable = judge.oracle(race.limit - race.warm, told, whole, books.charged)
     db.close()
-
-
-def _hedged(db: apsw.Connection) -> int:
-    """How many attempts started beside another one, by the log of decisions."""
-    records = (json.loads(record) for (record,) in db.execute("SELECT record FROM outcome"))
-    return sum(attempt["hedged"] for record in records for attempt in record["attempts"])
-
-
-def _overrun_in_entries(db: apsw.Connection, limit: int) -> int:
-    """Walk the books from their first entry: how far settled and reserved together were above the limit, once there was one."""
-    held: dict[str, int] = {}
-    settled, most, is_limited = 0, 0, False
-    for kind, name, amount in db.execute("SELECT kind, reservation, micro FROM entry ORDER BY seq"):
-        if kind in ("reserve", "raise"):
-            held[name] = held.get(name, 0) + amount
-        elif kind in ("settle", "reap", "correct"):
-            held.pop(name, None)
-            settled += amount
-        is_limited = is_limited or kind == "limit"
-        if is_limited and kind != "answer":  # an answer moves no money
-            most = max(most, settled + sum(held.values()) - limit)
-    return most
-
-
-def _count(race: Race, told: list[dict[str, Any]]) -> None:
-    for each in told:
-        if each["outcome"] == "ok" and each["finish"] != "budget":
-            race.answered += 1
-        elif each["outcome"] == "ok":
-            race.cut += 1
-        elif "BUDGET" in each["outcome"] or "budget" in each.get("error", ""):
-            race.refused += 1
-        else:
-            race.other += 1
-
-
-def _oracle(limit: int, told: list[dict[str, Any]], whole: dict[str, int], charged: dict[str, int]) -> int:
-    """How many calls one who knows every final cost could have admitted, in the order in which they came.
-
-    The final cost of a call that was answered, failed or was cancelled is what it was charged; of one that was refused or cut, what it
-    would have come to. Calls that were given up count for neither side.
-    """
-    spent = admitted = 0
-    for each in sorted(told, key=itemgetter("came")):
-        marker = each["marker"]
-        cost = whole[marker]
-        is_whole = each["outcome"] == "ok" and each["finish"] != "budget"
-        final = charged.get(marker, 0) if is_whole or each["outcome"] == "cancelled" else cost
-        if spent + final <= limit:
-            spent += final
-            admitted += each["outcome"] != "cancelled" and not _failed(each)
-    return admitted
-
-
-def _failed(each: dict[str, Any]) -> bool:
-    return each["outcome"] != "ok" and "BUDGET" not in each["outcome"] and "budget" not in each.get("error", "")

@@ -85,7 +85,7 @@ class Walk:
                 except AttemptFailed as failure:
                     for model, lost in attempt.lost if isinstance(attempt, Race) else ():
                         self._failed(model, lost)
-                    self._judge(attempt.model, failure)
+                    self._judge(attempt.model, failure, has_waited=isinstance(attempt, Try) and attempt.waits_for_room)
             self._give_up()
         except (asyncio.CancelledError, GeneratorExit):
             if self._journey.end is None:
@@ -205,8 +205,11 @@ class Walk:
 
     # --- what failed ---
 
-    def _judge(self, model: Model, failure: AttemptFailed) -> None:
+    def _judge(self, model: Model, failure: AttemptFailed, *, has_waited: bool) -> None:
         """Decide what may follow a failure.
+
+        Args:
+            has_waited: Until others might have given back what they hold.
 
         Raises:
             StreamBroken: Nothing may, after the first token.
@@ -214,7 +217,7 @@ class Walk:
         """
         journey, kind = self._journey, failure.kind
         journey.on(Event.FAIL)
-        self._failed(model, failure)
+        self._failed(model, failure, has_waited=has_waited)
         if kind is K.TIMEOUT_TOTAL:
             journey.on(Event.GIVE_UP)
             raise too_late(journey, model, failure) from None
@@ -239,17 +242,11 @@ class Walk:
             for narrow in self._route.keep(lambda model: model.spec.window is None or model.spec.window >= tokens):
                 self._pass_by(narrow, f"the prompt's {tokens:,} tokens do not fit its window of {narrow.spec.window:,}")
 
-    def _failed(self, model: Model, failure: AttemptFailed) -> None:
-        """Remember who failed. Whom a budget refused while others are left is asked again after them, if room may come."""
-        has_waited = model.spec.id in self._failures
+    def _failed(self, model: Model, failure: AttemptFailed, *, has_waited: bool = False) -> None:
+        """Remember who failed. Whom a budget refused at once is asked again after all others, if room may come."""
+        has_waited = has_waited or model.spec.id in self._failures
         self._failures[model.spec.id] = (model, failure)
-        if (
-            failure.kind is K.BUDGET
-            and failure.room is not None
-            and failure.room.held_usd
-            and not has_waited
-            and self._route
-        ):
+        if failure.kind is K.BUDGET and failure.room is not None and failure.room.held_usd and not has_waited:
             self._refused.append(model)
 
     def _go_on_with(self, model: Model, failure: AttemptFailed) -> None:
