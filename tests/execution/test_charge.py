@@ -261,6 +261,22 @@ def test_a_prompt_that_nobody_counted_is_charged_as_its_like_were(tmp_path: Path
     run(main())
 
 
+def test_what_began_before_its_price_was_known_is_charged_at_its_end(tmp_path: Path) -> None:
+    """The catalogue may need longer than a first call waits for it."""
+
+    async def main() -> None:
+        books = Accounts(tmp_path / "o.db")
+        known: list[Price] = []
+        books.hands.price_of = lambda model: known[0] if known else None
+        model = paid([lambda request: known.append(PAID), "yes", End("stop", Usage(PROMPT, 3))], price=None)
+        walked = await go(model, hands=books.hands)
+        assert charged(walked) == books.spent == PROMPT + 30
+        assert [kind for kind in books.kinds() if kind != "limit"] == ["settle"]
+        await books.shut()
+
+    run(main())
+
+
 def test_nobody_is_told_a_bound_that_some_models_refuse(tmp_path: Path) -> None:
     """A budget of ten dollars pays a million tokens, and a model that takes 16,384 would answer 400 to that number."""
     told: list[int | None] = []
@@ -419,6 +435,28 @@ def test_whom_a_budget_refused_is_asked_again_when_the_others_failed(tmp_path: P
         assert [kind for _, _, kind in second.outcomes] == ["budget", "bad_request", None]
         assert second.text == "two"
         await first
+        await books.shut()
+
+    run(main())
+
+
+def test_a_hedge_that_a_budget_refused_is_asked_again_when_the_first_failed(tmp_path: Path) -> None:
+    """It was refused at once, because of what the first one held; nobody else is left."""
+
+    async def main() -> None:
+        books = Accounts(tmp_path / "o.db", day(9_000))
+        first = paid([Wait(3.0), Fail("bad_request")], name="openai:a")
+        second = paid(["two", End("stop", Usage(PROMPT, 1))], name="claude:b")
+        for _ in range(100):
+            books.hands.health.asked(0.0)
+            books.hands.health.succeeded(first.spec, 0.0, Timing(1.0, 1.0))
+        walked = await go(first, second, hands=books.hands, request=replace(ASKED, hedge=True))
+        assert walked.outcomes == [
+            ("claude:b", "failed", "budget"),
+            ("openai:a", "failed", "bad_request"),
+            ("claude:b", "ok", None),
+        ]
+        assert walked.text == "two"
         await books.shut()
 
     run(main())

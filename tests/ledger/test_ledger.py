@@ -236,6 +236,19 @@ def test_what_is_charged_above_the_reservation_is_a_debt(file: Path) -> None:
     run(main())
 
 
+def test_what_was_never_reserved_is_charged_and_a_debt(file: Path) -> None:
+    async def main() -> None:
+        ledger = ledger_on(file, limit(100))
+        await ledger.open()
+        ledger.charge(claim(80), spent(130))
+        assert figures(await written(ledger)) == [(130, 0, 0)]
+        with pytest.raises(AttemptFailed):
+            await ledger.reserve(claim(1))
+        assert is_sound(await written(ledger))
+
+    run(main())
+
+
 def test_an_estimate_is_marked_as_such(file: Path) -> None:
     async def main() -> None:
         ledger = ledger_on(file)

@@ -18,6 +18,7 @@ import pytest
 
 from oblix.errors import AttemptFailed, ConfigurationError, FailureKind
 from oblix.ledger import Ledger, entries, failing
+from oblix.ledger.owner import OVERDUE
 from oblix.ledger.upkeep import BEAT, LEASE, RENEWED
 from oblix.storage.store import Store
 from oblix.testing import run
@@ -197,6 +198,30 @@ def test_a_reaped_stream_stops_where_a_limit_holds(file: Path) -> None:
         assert gone.micro_usd == 60
 
     run(main())
+
+
+def test_what_a_closed_loop_held_is_charged_though_its_process_lives(file: Path) -> None:
+    """A notebook whose cell was stopped in mid-call: nobody will settle that, and the next client of the process does not renew it."""
+    clock = Clock()
+
+    async def first() -> Ledger:
+        ledger = ledger_on(file, limit(100), wall=clock)
+        await ledger.reserve(claim(40))
+        return ledger
+
+    async def second() -> None:
+        ledger = ledger_on(file, limit(100), wall=clock)
+        hold = await ledger.reserve(claim(5))
+        while clock.now < NOON + OVERDUE + 2 * LEASE:
+            assert figures(store_of(ledger)) == [(0, 45, 0)] or clock.now > NOON + OVERDUE
+            clock.now += BEAT
+            await asyncio.sleep(BEAT)
+        hold.settle(spent(5))
+        assert figures(await written(ledger)) == [(45, 0, 0)]
+
+    left = run(first())
+    run(second())
+    store_of(left).close()
 
 
 def test_leases_are_renewed_while_something_is_held(file: Path) -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from oblix.errors import AttemptFailed
 from oblix.ledger import Ledger
+from oblix.ledger.entries import Pair
 from oblix.ledger.hold import Hold
-from oblix.ledger.waiting import EVERY, MOST_PASSED, POLL
+from oblix.ledger.waiting import EVERY, MOST_PASSED, POLL, Line
 from oblix.testing import run
 from oblix.types.money import Claim
 
@@ -399,5 +400,29 @@ def test_what_comes_back_in_one_turn_of_the_loop_is_offered_once(file: Path, mon
         assert len(await asyncio.gather(*waits, return_exceptions=True)) == 3
         for each in held[3:]:
             each.settle(spent(0))
+
+    run(main())
+
+
+def test_what_comes_back_while_somebody_tries_is_offered_again() -> None:
+    """Its figures were older than that; and without it nobody would be asked before the next look."""
+
+    async def main() -> None:
+        line = Line(has_changed=lambda: False, refresh=lambda: None)
+        pairs: tuple[Pair, ...] = (("all", ""),)
+        tries, other = line.place(pairs), line.place(pairs, lambda: False)
+        turn = asyncio.create_task(tries.wait_turn(30.0))
+        waits = asyncio.create_task(other.wait_turn(30.0))
+        await soon()
+        line.wake()
+        assert await turn
+        line.wake()
+        await soon()
+        assert await tries.wait_turn(30.0), "it got nothing, and is asked again at once"
+        assert asyncio.get_running_loop().time() == 0.0
+        tries.leave(is_served=False)
+        waits.cancel()
+        other.leave(is_served=False)
+        line.close()
 
     run(main())

@@ -50,6 +50,9 @@ class Accounts(Protocol):
                 send nothing that costs.
         """
 
+    def charge(self, claim: Claim, spent: Spent) -> None:
+        """Charge what was never reserved, because its price became known while it went. Waits for nothing, and never raises."""
+
 
 class NoHold:
     """Nothing is reserved, because nobody keeps books: everything is allowed."""
@@ -77,3 +80,6 @@ class NoAccounts:
     async def reserve(self, claim: Claim, *, until: float | None = None) -> Hold:
         """Allowed."""
         return NoHold()
+
+    def charge(self, claim: Claim, spent: Spent) -> None:
+        """Nobody writes it down."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 from typing import Any, TypeVar, cast
 
@@ -25,6 +26,7 @@ from oblix.models.base import Call, Loadable, Model, bound_of, hides_tokens
 from oblix.types.attempt import Attempt, Outcome
 from oblix.types.chunk import Chunk, Delta, End, Usage
 from oblix.types.failure import Certainty, treatment
+from oblix.types.money import Claim
 from oblix.types.request import Request
 
 LONGEST_QUEUE = 300.0  # seconds that an edge model's first token may take, however many are before us
@@ -89,6 +91,7 @@ class Try:
             self._count_input,
             scale=hands.scales.setdefault(model_id, Scale()),
             prompts=hands.prompts.setdefault(model_id, PromptScale()),
+            price_now=partial(hands.price_of, self.model),
             is_hiding=is_hiding,
         )
 
@@ -203,16 +206,18 @@ class Try:
             raise AttemptFailed(FailureKind.TIMEOUT_TOTAL, "the deadline of the whole call has passed") from None
 
     async def _claim(self, until: float | None) -> int | None:
-        hands, journey, spec = self.hands, self.journey, self.model.spec
-        claim = self.charge.claim(
+        return await self._in_time(self.charge.reserve(self.hands.accounts, self._claimed(), until=until))
+
+    def _claimed(self) -> Claim:
+        hands, journey = self.hands, self.journey
+        return self.charge.claim(
             hands.claim_id(journey.request),
-            spec,
+            self.model.spec,
             self.request,
             bound=bound_of(self.model, self.request),
             key=hands.key_of(self.model),
             is_approved=journey.is_approved,
         )
-        return await self._in_time(self.charge.reserve(hands.accounts, claim, until=until))
 
     def abandon(self) -> None:
         """It is stopped; if it had not even begun, nobody else gives its probe back."""
@@ -384,7 +389,9 @@ class Try:
             cost: In micro-USD, `None` where the price is not known.
         """
         self._is_told = True
-        self.charge.settle(outcome, cost, used)
+        unreserved = self.charge.settle(outcome, cost, used)
+        if unreserved is not None:
+            self.hands.accounts.charge(self._claimed(), unreserved)
         spec = self.model.spec
         first = None if self.first_token_at is None else self.first_token_at - self._started
         total = now - self._started

@@ -23,6 +23,7 @@ class Charge:
 
     Attributes:
         price: As it was known at the start, so that what is reserved and what is charged follow the same; `None` while nothing is known.
+        price_now: As it is known at the end, for what began while it was not.
         count_input: Estimates the prompt's tokens; asked only where somebody pays for them.
         scale: Learned from the model's earlier answers, `prompts` from its earlier prompts.
         is_hiding: The model may write tokens that are billed and not seen while they are written.
@@ -34,6 +35,7 @@ class Charge:
     _: KW_ONLY
     scale: Scale = field(default_factory=Scale)
     prompts: PromptScale = field(default_factory=PromptScale)
+    price_now: Callable[[], Price | None] = lambda: None
     is_hiding: bool = False
     pieces: int = 0
     works: int = 0
@@ -43,9 +45,7 @@ class Charge:
     _most: int | None = None  # tokens that the budgets pay, where that is less than the caller allows
     _bound: int | None = None  # tokens that the provider was told, by the caller or by us
     _input: int | None = None
-    _kind: int | None = (
-        None  # of text that the prompt is; images are counted by rules of their own, which teach nothing
-    )
+    _kind: int | None = None  # of text that the prompt is; that of one with images says nothing of their tokens
     _before: int = 0  # tokens that had come when the last silence began
     _flow: Flow = field(default_factory=Flow)
 
@@ -170,6 +170,8 @@ class Charge:
             quiet: Seconds since the last silence began.
         """
         if self.price is None:
+            self.price = self.price_now()
+        if self.price is None:
             return None
         if self.price.is_free:
             return 0
@@ -201,20 +203,26 @@ class Charge:
         if self._kind is not None and used.input_tokens is not None:
             self.prompts.note(self._kind, used.input_tokens, self._estimated_input)
 
-    def settle(self, outcome: Outcome, amount: int | None, used: Usage) -> None:
-        """It is over: charge it. Only the first time counts."""
+    def settle(self, outcome: Outcome, amount: int | None, used: Usage) -> Spent | None:
+        """It is over: charge it. Only the first time counts.
+
+        Returns:
+            What is to be charged although nothing was reserved for it.
+        """
         hold, self._hold = self._hold, None
-        if hold is None:
-            return
+        if hold is None and not amount:
+            return None
         is_certain = not amount or None not in (used.input_tokens, used.output_tokens)
-        hold.settle(
-            Spent(
-                amount or 0,
-                is_certain,
-                outcome,
-                input_tokens=used.input_tokens,
-                output_tokens=used.output_tokens,
-                cached_tokens=used.cached_tokens,
-                is_steady=self._flow.is_steady,
-            )
+        spent = Spent(
+            amount or 0,
+            is_certain,
+            outcome,
+            input_tokens=used.input_tokens,
+            output_tokens=used.output_tokens,
+            cached_tokens=used.cached_tokens,
+            is_steady=self._flow.is_steady,
         )
+        if hold is None:
+            return spent
+        hold.settle(spent)
+        return None

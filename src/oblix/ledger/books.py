@@ -152,9 +152,9 @@ def release(db: apsw.Connection, call: Call, *, at: float) -> None:
         settle(db, call, Spent(0, True, "cancelled"), at=at, today="")
 
 
-def renew(db: apsw.Connection, lease: Lease) -> None:
-    """The owner works: its leases go on."""
-    db.execute("UPDATE reservation SET lease_until = ?2 WHERE owner = ?1", lease)
+def renew(db: apsw.Connection, ids: Iterable[str], until: float) -> None:
+    """Who holds these works: their leases go on."""
+    db.executemany("UPDATE reservation SET lease_until = ? WHERE id = ?", [(until, id_) for id_ in ids])
 
 
 def holders(db: apsw.Connection) -> list[Lease]:

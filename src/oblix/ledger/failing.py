@@ -93,12 +93,10 @@ class Owed:
 
     def repay_all(self) -> None:
         """The same with everything, now; where it does not work, the rest stays."""
-        self._store.flush()
-        while owed := len(self._kept):
-            self.repay()
+        for _ in range(MOST_OWED // REPAID):
             self._store.flush()
-            if len(self._kept) >= owed:
-                return
+            self.repay()
+        self._store.flush()
 
     def _write(self, work: Callable[..., None], calls: tuple[Settled, ...]) -> None:
         dated = [(*each, self._calendar.day(each[2])) for each in calls]

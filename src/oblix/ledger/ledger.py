@@ -85,6 +85,7 @@ class Ledger:
             wall,
             self._owed,
             self._trouble,
+            held=self._holds.keys,
             is_needed=lambda: bool(self._holds or self._line),
             wake=self._line.wake,
         )
@@ -201,7 +202,7 @@ class Ledger:
         Raises:
             AttemptFailed: `BUDGET`: one has no room, `.room` tells which; `LEDGER`: the books cannot be written, which refuses it.
         """
-        call = Call(claim.id, claim.request_id, claim.model_id, claim.place, claim.tags, claim.key, claim.price.source)
+        call = _call_of(claim)
         tariff = Tariff(claim.price, claim.input_tokens)
         place = self._line.place(call.pairs, partial(self._may_try, claim, call, tariff))
         hold: Hold | None = None
@@ -228,6 +229,10 @@ class Ledger:
         self._holds[call.id] = hold
         self._upkeep.go_on()
         return hold
+
+    def charge(self, claim: Claim, spent: Spent) -> None:
+        """Charge what was never reserved, because its price became known while it went."""
+        self._settle(_call_of(claim), spent)
 
     async def raise_hold(self, hold: Hold, wanted: int, enough: int, until: float | None) -> bool:
         """For `Hold.raise_to`."""
@@ -388,6 +393,10 @@ class Ledger:
             hint=f'{mending(error)} Or set `when_books_fail = "go-on"` below [budget].',
             cause=error,
         )
+
+
+def _call_of(claim: Claim) -> Call:
+    return Call(claim.id, claim.request_id, claim.model_id, claim.place, claim.tags, claim.key, claim.price.source)
 
 
 def _learn(db: apsw.Connection) -> tuple[list[tuple[str, int]], list[Lease]]:

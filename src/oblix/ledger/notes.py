@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from oblix.ledger import books
@@ -27,7 +29,7 @@ class Notes:
         self._store = store
         self._today = today
         self._failed = failed
-        self._answers: list[Answer] = []
+        self._answers: deque[Answer] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, answer: Answer) -> None:
@@ -46,6 +48,9 @@ class Notes:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._answers:
-            answers, self._answers = self._answers, []
+        answers = []
+        with suppress(IndexError):  # at the end of the program another thread may take some
+            while True:
+                answers.append(self._answers.popleft())
+        if answers:
             self._store.post(partial(books.note, answers=answers, today=self._today()), self._failed)

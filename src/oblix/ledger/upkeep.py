@@ -23,6 +23,8 @@ class Upkeep:
 
     Args:
         wall: Seconds since the epoch.
+        held: What this client holds, whose leases are renewed one by one: what a loop held that was closed in mid-call is nobody's now,
+            though its process lives.
         is_needed: Whether anybody holds something, or waits.
         wake: The figures changed: who waits may look again.
     """
@@ -34,6 +36,7 @@ class Upkeep:
         owed: Owed,
         trouble: Trouble,
         *,
+        held: Callable[[], Iterable[str]],
         is_needed: Callable[[], bool],
         wake: Callable[[], None],
     ) -> None:
@@ -42,6 +45,7 @@ class Upkeep:
         self._wall = wall
         self._owed = owed
         self._trouble = trouble
+        self._held = held
         self._is_needed = is_needed
         self._wake = wake
         self._renewed = 0.0
@@ -97,15 +101,17 @@ class Upkeep:
         now = self._wall()
         if abs(now - self._renewed) >= RENEWED:
             self._renewed = now
-            self._store.post(partial(books.renew, lease=self.lease()), self._trouble.is_here)
+            work = partial(books.renew, ids=tuple(self._held()), until=self.lease().until)
+            self._store.post(work, self._trouble.is_here)
         self._look_for_dead()
 
     def _look_for_dead(self) -> None:
-        """Where others hold something, see aside whether they live."""
+        """Where others hold something, see aside whether they live; of our own process that is known, up to what nobody renews."""
         if not self._store.is_open:  # opening it takes milliseconds
             return
         try:
-            others = any(lease.owner != self.owner for lease in self._store.read(books.holders))
+            leases, late = self._store.read(books.holders), self._wall() - owner.OVERDUE
+            others = any(lease.owner != self.owner or lease.until < late for lease in leases)
         except failures() as error:
             self._trouble.is_here(error)
             return
