@@ -78,8 +78,8 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 def _no_blocking() -> Iterator[None]:
     """A call of ours that would block the event loop is an error."""
     with blockbuster_ctx("oblix") as watching:
-        # Plain functions of the client may be called on a loop, and have to be done then; and whether the file still lies there is looked at
-        # (1 us) just before it is written to.
+        # Plain functions of the client may be called on a loop, and have to be done then; and whether the file still lies there is
+        # looked at (1 us) just before it is written to.
         for function in watching.functions.values():
             function.can_block_in("oblix/storage/store.py", {"write_now", "_stay"})
             function.can_block_in("oblix/storage/file.py", {"_be_open"})

@@ -22,6 +22,7 @@ from oblix.storage import jobs, sqlite
 from oblix.storage.decisions import DecisionLog
 from oblix.storage.fingerprint import KEY_FILE, fingerprint
 from oblix.storage.history import recall
+from oblix.storage.origin import APPLICATION_ID
 from oblix.storage.store import Store
 from oblix.testing import Block, Fail, Wait, run
 from oblix.types.request import Request
@@ -180,6 +181,8 @@ def test_how_long_earlier_answers_took_can_be_asked_for(file: Path, caplog: pyte
         assert (model_id, timing.total, timing.first_token) == ("ollama:phi", 1.0, 1.0)
         db = apsw.Connection(str(file))
         db.execute("UPDATE outcome SET record = x'00'")
+        assert await Recorder(Store(file)).past() == []
+        db.execute("DROP TABLE outcome")
         db.close()
         assert await Recorder(Store(file)).past() == []
         assert await Recorder(Store("/proc/no/oblix.db")).past() == []  # looking back creates no file, and misses none
@@ -299,6 +302,7 @@ def test_a_file_of_a_newer_version_costs_no_answer_and_is_told_once(
 
     def version(number: int) -> None:
         with closing(sqlite3.connect(file)) as db:
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {number}")
 
     async def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from oblix.storage.sqlite import beside, open_file
 
 Rows = dict[str, dict[Any, tuple[Any, ...]]]  # table → key → row, text as bytes
 ROWS = 120
+BLANKS = (None, 0, "", "[]", b"", b"[]", b"{}")  # text comes as bytes
 MOST_ID = 400  # more than any table has
 
 
@@ -107,21 +109,23 @@ def spoil(path: Path, draw: random.Random) -> str:
 
 def read_plainly(path: Path) -> Rows:
     """What plain SQLite reads of every table of ours: from both ends, then each row by its number or key."""
+    with closing(apsw.Connection(str(path))) as db:
+        return read_rows(db)
+
+
+def read_rows(db: apsw.Connection) -> Rows:
+    """The same of an open one."""
     found: Rows = {}
-    db = apsw.Connection(str(path))
-    try:
-        for table, (key, columns) in TABLES.items():
-            rows = found.setdefault(table, {})
-            named = key if key == "rowid" else f"CAST({key} AS BLOB)"  # damage can make bytes of it
-            select = f"SELECT {named}, {columns} FROM {table}"
-            for order in ("ASC", "DESC"):
-                _take(db, f"{select} ORDER BY {key} {order}", (), rows)
-            if key == "rowid":
-                for number in range(1, MOST_ID):
-                    if number not in rows:
-                        _take(db, f"{select} WHERE rowid = ?", (number,), rows)
-    finally:
-        db.close()
+    for table, (key, columns) in TABLES.items():
+        rows = found.setdefault(table, {})
+        named = key if key == "rowid" else f"CAST({key} AS BLOB)"  # damage can make bytes of it
+        select = f"SELECT {named}, {columns} FROM {table}"
+        for order in ("ASC", "DESC"):
+            _take(db, f"{select} ORDER BY {key} {order}", (), rows)
+        if key == "rowid":
+            for number in range(1, MOST_ID):
+                if number not in rows:
+                    _take(db, f"{select} WHERE rowid = ?", (number,), rows)
     return found
 
 
@@ -147,7 +151,7 @@ def _is_nothing(row: tuple[Any, ...]) -> bool:
 def _is_kept(row: tuple[Any, ...], now: tuple[Any, ...] | None) -> bool:
     """The same, but for what no row may hold: nothing where something must be, text that is none."""
     return now is not None and all(
-        old == new or (old is None and not new) or _as_text(old) == new for old, new in zip(row, now, strict=True)
+        old == new or (old is None and new in BLANKS) or _as_text(old) == new for old, new in zip(row, now, strict=True)
     )
 
 

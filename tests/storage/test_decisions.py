@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,6 +139,29 @@ def test_it_works_in_memory() -> None:
 
 
 # --- trouble ---
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"{}", b'{"id": ', b"[]", b"7"])
+def test_what_is_damaged_within_a_row_costs_that_row_alone(
+    body: bytes, log: DecisionLog, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To SQLite any bytes are well."""
+    for name in ("01A", "01B", "01C"):
+        write(log, name)
+        attempts = [{"model_id": name, "outcome": "ok", "total": 1.0}]
+        asyncio.run(log.write_outcome(name, 2.0, {"attempts": attempts}))
+    with closing(apsw.Connection(str(path))) as db:
+        db.execute("UPDATE decision SET record = ? WHERE id = '01B'", (body,))
+        db.execute("UPDATE outcome SET record = ? WHERE decision_id = '01B'", (body,))
+    assert [each.record["id"] for each in log.decisions()] == ["01A", "01C"]
+    assert [each.model_id for each in log.recent_timings()] == ["01A", "01C"]
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        log.find("01B")
+    with closing(apsw.Connection(str(path))) as db:
+        db.execute("UPDATE outcome SET record = ? WHERE decision_id = '01C'", (body,))
+    assert log.find("01C") == ({"id": "01C"}, None)
+    (told,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert told.startswith("a decision is passed over, because it is damaged: ")
 
 
 def test_another_process_that_holds_the_file_is_waited_for(log: DecisionLog, path: Path) -> None:
@@ -364,8 +389,7 @@ def test_a_name_that_is_used_again_has_an_outcome_for_each(log: DecisionLog) -> 
 def test_a_log_that_cannot_be_read_is_a_clear_error_in_the_middle_as_well(log: DecisionLog, path: Path) -> None:
     write(log, "01A")
     other = apsw.Connection(str(path))
-    other.execute("UPDATE decision SET record = x'00'")
-    other.execute("INSERT INTO outcome VALUES ('01A', 1.0, x'00')")
+    other.execute("DROP TABLE outcome")
     other.close()
     with pytest.raises(ConfigurationError, match="cannot be read"):
         list(log.decisions())

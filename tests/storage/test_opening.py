@@ -20,13 +20,13 @@ import apsw
 import pytest
 
 from oblix.errors import ConfigurationError
-from oblix.storage import mounts, opening, rescue, sqlite
+from oblix.storage import mounts, opening, origin, rescue, sqlite
 from oblix.storage.lockfile import locked
 from oblix.storage.opening import open_safely
 from oblix.storage.sqlite import FILE, MIGRATIONS, beside, open_file
 from oblix.storage.store import Store
 
-from .damage import read_plainly, sound_file
+from .damage import missing, read_plainly, read_rows, sound_file
 
 Require = Callable[[object, str], None]
 
@@ -165,6 +165,42 @@ def test_a_large_file_is_not_taken_into_memory(open_place: Path, monkeypatch: py
         open_safely(path)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_file_in_a_read_only_home_gives_what_can_be_read_and_is_opened_once(
+    seed: int, open_place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is in memory is sound, so that no error of it has it opened anew, with the same warning each time."""
+    path = open_place / "oblix.db"
+    sound_file(path, folded=True)
+    spoilt = bytearray(path.read_bytes())
+    for start in range(30 + seed, len(spoilt) // 4096, 9):
+        spoilt[start * 4096 : start * 4096 + 200] = random.Random(seed).randbytes(200)
+    path.write_bytes(spoilt)
+    readable = read_plainly(path)
+    for each in beside(path)[1:]:
+        each.unlink(missing_ok=True)
+    path.chmod(0o444)
+    with nobody():
+        data = Store(path)
+        for n in range(3):
+            data.write_now(lambda db, n=n: db.execute("INSERT INTO policy VALUES (?, x'00')", (f"new {n}",)))  # type: ignore[misc]
+        with pytest.raises(apsw.CorruptError):
+            data.write_now(_finds_damage)
+        assert data.read(lambda db: db.execute("PRAGMA integrity_check").fetchall()) == [("ok",)]
+        found = data.read(read_rows)
+        data.close()
+    assert missing(readable, found) == []
+    assert path.read_bytes() == spoilt
+    (warning,) = warnings(caplog)
+    assert re.search(
+        r"\. It is damaged as well; here are the \d+ rows that could be read, \d+ or more could not be read\. ", warning
+    )
+
+
+def _finds_damage(db: apsw.Connection) -> None:
+    raise apsw.CorruptError("database disk image is malformed")
+
+
 def test_a_file_that_may_not_even_be_read_is_left_alone(open_place: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = open_place / "oblix.db"
     file_with_a_row(path)
@@ -204,6 +240,20 @@ def test_without_a_home_it_works_in_memory(monkeypatch: pytest.MonkeyPatch, capl
     (warning,) = warnings(caplog)
     assert warning.startswith("nothing is kept when this program ends: this user has no home folder.")
     assert not Path("~").exists()
+
+
+def test_in_a_working_folder_that_is_gone_it_works_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    data = Store("oblix.db")
+    data.open()
+    assert (data.is_in_memory, data.exists()) == (True, False)
+    data.close()
+    (warning,) = warnings(caplog)
+    assert "the working folder is gone" in warning
 
 
 def test_what_is_no_matter_of_the_place_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +357,7 @@ def schema(db: apsw.Connection) -> Any:
     return db.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY name").fetchall()
 
 
-@pytest.mark.parametrize("version", range(len(MIGRATIONS)))
+@pytest.mark.parametrize("version", range(len(MIGRATIONS) + 1))
 def test_a_file_of_every_older_version_is_brought_to_this_one_and_keeps_its_rows(version: int, path: Path) -> None:
     older_file(path, version)
     with closing(apsw.Connection(str(path))) as db:
@@ -321,6 +371,7 @@ def test_a_file_of_every_older_version_is_brought_to_this_one_and_keeps_its_rows
     with closing(open_file(":memory:")) as new:
         assert schema(opened.db) == schema(new)
     assert opened.db.execute("PRAGMA user_version").fetchall() == [(len(MIGRATIONS),)]
+    assert opened.db.execute("PRAGMA application_id").fetchall() == [(origin.APPLICATION_ID,)]
     opened.db.close()
 
 

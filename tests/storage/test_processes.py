@@ -14,7 +14,7 @@ from typing import Literal
 import apsw
 import pytest
 
-from oblix.storage import store
+from oblix.storage import file, store
 from oblix.storage.store import Store
 
 
@@ -165,9 +165,9 @@ def test_in_a_child_process_nothing_of_the_parents_is_closed(path: Path) -> None
     store._after_fork()
     assert data.read(names) == ["a"]
     data.close()
-    for db in store._LEFT_ALONE:
+    for db in file._LEFT_ALONE:
         db.close()
-    store._LEFT_ALONE.clear()
+    file._LEFT_ALONE.clear()
 
 
 def test_without_threads_what_is_left_is_done_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ import pytest
 from oblix.errors import ConfigurationError
 from oblix.sessions.store import Sessions
 from oblix.storage import harvest, opening
+from oblix.storage.decisions import DecisionLog
 from oblix.storage.harvest import between
 from oblix.storage.opening import open_safely
-from oblix.storage.rescue import rescue
+from oblix.storage.rescue import gather, rescue
 from oblix.storage.sqlite import MIGRATIONS
 from oblix.storage.store import Store
 from oblix.types.messages import Message
@@ -81,6 +84,24 @@ def test_a_thousand_damages_and_nothing_readable_is_lost(
     assert rescued > DAMAGES // 50
 
 
+@pytest.mark.parametrize("end", range(0, 4096, 1024))
+def test_a_file_that_ends_within_a_page_is_damaged(end: int, sound: dict[bool, Path], tmp_path: Path) -> None:
+    """To SQLite it is an input error where the page count is told by the write-ahead log."""
+    size, seen = (sound[False] / "oblix.db").stat().st_size, 0
+    for page in range(40, size // 4096, 15):
+        folder, plain = tmp_path / "damaged", tmp_path / "plain"
+        for each in (folder, plain):
+            shutil.rmtree(each, ignore_errors=True)
+            shutil.copytree(sound[False], each)
+            os.truncate(each / "oblix.db", page * 4096 + end)
+        before = read_plainly(plain / "oblix.db")
+        opened = open_safely(folder / "oblix.db")
+        opened.db.close()
+        assert missing(before, read_plainly(folder / "oblix.db")) == [], page
+        seen += opened.trouble is not None
+    assert seen > 3
+
+
 def test_messages_whose_session_cannot_be_read_get_a_new_one(tmp_path: Path) -> None:
     path = tmp_path / "oblix.db"
     store = Store(path)
@@ -107,6 +128,85 @@ def test_messages_whose_session_cannot_be_read_get_a_new_one(tmp_path: Path) -> 
         assert [each["content"] for each in talk["messages"]] == [f"question {n}", "yes", "more"]
     assert len(asyncio.run(sessions.search("question", limit=100))) == 40
     store.close()
+
+
+def test_a_schema_whose_names_are_damaged_still_tells_which_column_is_which(
+    sound: dict[bool, Path], tmp_path: Path
+) -> None:
+    """A column that SQLite does not know by its name it takes for a text: the name itself would go into every row."""
+    path = tmp_path / "oblix.db"
+    shutil.copyfile(sound[True] / "oblix.db", path)
+    before = read_plainly(path)
+    spoilt = path.read_bytes()
+    for old, new in ((b"seq INTEGER PRIMARY", b"sep INTEGER PRIMARI"), (b"facts BLOB NOT", b"factz BLOB NOT")):
+        assert old in spoilt
+        spoilt = spoilt.replace(old, new)
+    path.write_bytes(spoilt)
+    assert rescue(path, lambda: False) is not None
+    assert missing(before, read_plainly(path)) == []
+
+
+KEYS = {"session": "id", "message": "id", "decision": "rowid", "outcome": "rowid", "part": "digest", "policy": "digest"}
+
+
+def test_what_is_missing_in_a_row_gets_something_that_can_be_read(tmp_path: Path) -> None:
+    """One row for each column that must hold something, and does not."""
+    path = tmp_path / "oblix.db"
+    store = Store(path)
+    sessions = Sessions(store, lambda: 1.0)
+    for n in range(20):
+        asyncio.run(sessions.create("a title", {"n": n}, session_id=f"{n:03}"))
+        asyncio.run(sessions.append(f"{n:03}", [Message("user", f"question {n}"), Message("assistant", "yes")]))
+        store.write_now(partial(_add, n))
+    store.close()
+    _forget_each_column(path)
+    draft = tmp_path / "rescued.db"
+    with closing(apsw.Connection(str(path))) as old, closing(apsw.Connection(str(draft))) as new:
+        gather(old, new)
+    store = Store(draft)
+    sessions, log = Sessions(store, lambda: 1.0), DecisionLog(store)
+    found = sessions.latest(100)
+    assert {each["id"] for each in found} == {"rescued", *(f"{n:03}" for n in range(20))}
+    assert all(sessions.load(each["id"]) is not None for each in found)
+    assert asyncio.run(sessions.search("question", limit=100))
+    assert len(list(log.decisions())) == 19
+    assert log.recent_timings() == []
+
+    def look(db: apsw.Connection) -> Any:
+        parts = db.execute("SELECT (SELECT count(*) FROM part), (SELECT count(*) FROM policy)").fetchall()
+        return (
+            parts + db.execute("SELECT state, private, role FROM message WHERE id IN (4, 6, 7) ORDER BY id").fetchall()
+        )
+
+    what_is_told_of = [("incomplete", 0, "assistant"), ("whole", 1, "assistant"), ("whole", 0, "user")]
+    assert store.read(look) == [
+        (19, 19),
+        *what_is_told_of,
+    ]  # a part without its body would be in the way of the whole one
+    store.close()
+
+
+def _add(n: int, db: apsw.Connection) -> None:
+    db.execute("INSERT INTO decision VALUES (?, ?, ?, ?)", (str(n), n, b'{"id": "a"}', b"{}"))
+    db.execute("INSERT INTO outcome VALUES (?, ?, ?)", (str(n), n, b"{}"))
+    db.execute("INSERT INTO part VALUES (?, ?)", (str(n), b"{}"))
+    db.execute("INSERT INTO policy VALUES (?, ?)", (str(n), b"{}"))
+
+
+def _forget_each_column(path: Path) -> None:
+    """Have the n-th of the columns that must hold something hold nothing, in the n-th row of its table; the keys stay."""
+    needed: dict[str, Any] = {}
+    with closing(apsw.Connection(str(path))) as db:
+        for table in KEYS:
+            query = 'SELECT name FROM pragma_table_info(?) WHERE "notnull" AND NOT pk'
+            needed[table] = db.execute(query, (table,)).fetchall()
+        db.config(apsw.SQLITE_DBCONFIG_WRITABLE_SCHEMA, 1)
+        db.execute("UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '') WHERE type = 'table'")
+    with closing(apsw.Connection(str(path))) as db:
+        for table, key in KEYS.items():
+            rows: Any = db.execute(f"SELECT {key} FROM {table} ORDER BY {key}").fetchall()
+            for (number,), (column,) in zip(rows, needed[table], strict=False):
+                db.execute(f"UPDATE {table} SET {column} = NULL WHERE {key} = ?", (number,))
 
 
 def test_a_file_that_somebody_else_has_mended_is_left_alone(sound: dict[bool, Path], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from oblix.storage import jobs, soon, store
+from oblix.storage import file, jobs, soon, store
 from oblix.storage.store import Store
 
 from .test_store import held, names, put, slip, whose
@@ -183,9 +183,9 @@ def test_a_child_process_leaves_it_to_its_parent(data: Store, path: Path) -> Non
 
     asyncio.run(main())
     assert in_the_file(path) == ["b"]
-    for db in store._LEFT_ALONE:
+    for db in file._LEFT_ALONE:
         db.close()
-    store._LEFT_ALONE.clear()
+    file._LEFT_ALONE.clear()
 
 
 def test_many_threads_lose_none_and_double_none(data: Store, path: Path) -> None:

@@ -15,7 +15,7 @@ import apsw
 import pytest
 
 from oblix.errors import ConfigurationError
-from oblix.storage import jobs, opening, store
+from oblix.storage import file, jobs, opening, store
 from oblix.storage.sqlite import MOST_PAGES, fold
 from oblix.storage.store import Store, StoreBusy
 from oblix.testing import run
@@ -442,7 +442,7 @@ def test_a_file_that_never_stays_where_it_is_ends_in_an_error(
     data: Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = iter(range(99))
-    monkeypatch.setattr(store, "identity", lambda path: (0, next(numbers)))
+    monkeypatch.setattr(file, "identity", lambda path: (0, next(numbers)))
     with pytest.raises(StoreBusy, match="moved away again and again"):
         data.write_now(put("a"))
     monkeypatch.undo()
@@ -555,3 +555,35 @@ def test_where_the_file_is_can_be_asked_before_it_is_there(tmp_path: Path, monke
     data.close()
     monkeypatch.setattr("oblix.storage.sqlite.home", lambda: Path("~/.local/share/oblix"))
     assert not Store().exists()
+
+
+# --- where it lies ---
+
+
+def test_a_relative_path_means_the_folder_that_the_program_was_in_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each look for the file would look in another folder, and find it moved away."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    monkeypatch.chdir(first)
+    data = Store("oblix.db")
+    data.write_now(put("a"))
+    monkeypatch.chdir(second)
+    for name in ("b", "c"):
+        data.close()
+        data.write_now(put(name))
+    assert data.read(names) == ["a", "b", "c"]
+    assert data.path == first / "oblix.db"
+    data.close()
+    assert list(second.iterdir()) == []
+
+
+def test_a_relative_home_means_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OBLIX_HOME", "kept")
+    data = Store()
+    assert not data.exists()
+    monkeypatch.chdir("/")
+    assert data.path == tmp_path / "kept" / "oblix.db"

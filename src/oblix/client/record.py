@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from oblix.decision.policy import Policy
 from oblix.decision.policy_table import to_mapping
 from oblix.errors import ConfigurationError, OblixError
 from oblix.execution.latency import Timing
+from oblix.storage import leftovers
 from oblix.storage.sqlite import IN_MEMORY
 from oblix.storage.store import Store, StoreBusy, Work
 from oblix.types.attempt import Attempt
@@ -21,10 +23,11 @@ from oblix.types.decision import Decision
 from oblix.types.request import Request
 
 if TYPE_CHECKING:
-    from oblix.storage.decisions import DecisionLog, Kept, Timed
+    from oblix.storage.decisions import DecisionLog, Kept, Outcomes, Timed
 
 # Seconds until an outcome is written: some dozens share a transaction under load (2 µs each instead of 25), and nobody who looks the
-# answer up notices. Only a program that is killed this soon after an answer loses the row; its decision is kept in any case.
+# answer up notices. Where the loop ends before, or the program, it is written then; only a program that is killed this soon after an
+# answer loses the row. Its decision is kept in any case.
 SOON = 0.02
 MOST_ENDED = 1000  # outcomes that wait for a disk that hangs; then the oldest are forgotten
 _log = logging.getLogger("oblix.storage")
@@ -131,7 +134,9 @@ class Recorder:
         at = max(at, decision.at)  # a clock may be set back meanwhile
         self._ended.append(_Ended(decision.id, at, attempts, metrics, error))
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(SOON, self._start_writing)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(SOON, self._start_writing)
+            leftovers.keep(self._write_rest, loop)
 
     def _start_writing(self) -> None:
         self._timer = None
@@ -141,10 +146,27 @@ class Recorder:
     async def _write(self) -> None:
         while self._ended:
             log = self._log or await self._open()
-            ended = list(self._ended)
-            self._ended.clear()
+            ended = self._take_ended()
             if log is not None:
-                await self._guarded(log.write_outcomes([(one.id, one.at, one.record()) for one in ended]))
+                await self._guarded(log.write_outcomes(ended))
+
+    def _take_ended(self) -> Outcomes:
+        leftovers.drop(self._write_rest)
+        taken = []
+        with suppress(IndexError):  # at the end of the program another thread may take some
+            while True:
+                taken.append(self._ended.popleft())
+        return [(one.id, one.at, one.record()) for one in taken]
+
+    def _write_rest(self) -> None:
+        """Write what has ended, without the loop, which has ended as well."""
+        if self._ended:
+            from oblix.storage.decisions import DecisionLog
+
+            (self._log or DecisionLog(self.store)).post_outcomes(self._take_ended(), self._could_not)
+
+    def _could_not(self, error: BaseException) -> None:
+        self._say(f"a decision could not be written down: {error or type(error).__name__}")
 
     async def _catch_up(self) -> None:
         """Wait until all that has ended is written."""
@@ -209,7 +231,7 @@ class Recorder:
         except OblixError as error:  # the file was closed meanwhile, and does not open again
             self._say(f"a decision could not be written down: {error.message}")
         except (apsw.Error, StoreBusy, msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
-            self._say(f"a decision could not be written down: {error or type(error).__name__}")
+            self._could_not(error)
         else:
             self._said = ""
             return True
@@ -222,7 +244,7 @@ class Recorder:
         self._said = trouble
 
     def abandon(self) -> None:
-        """Forget a loop that was closed; what it left is written with the next."""
+        """Forget a loop that was closed; what it left is written with the next, or at the end of the program."""
         self._timer = self._writer = self._opening = None
 
     async def close(self) -> None:

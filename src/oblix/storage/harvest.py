@@ -44,13 +44,13 @@ class Harvest:
         self.lost = 0
         self._db = db
         self._take = take
-        self._key = shape.key
         self._is_numbered = shape.key == "rowid"
+        self._key = shape.key if shape.key is None or self._is_numbered else quoted(shape.key)
         self._left = MOST_PROBES if self._is_numbered else MOST_GUESSES
         # Text comes as bytes: damaged, it is no text to Python any more.
         self._mark = "?" if self._is_numbered else "CAST(? AS TEXT)"
-        key = "0" if shape.key is None else "rowid" if self._is_numbered else f"CAST({shape.key} AS BLOB)"
-        columns = [f'CAST("{name}" AS BLOB)' if name in shape.texts else f'"{name}"' for name in shape.columns]
+        key = "0" if shape.key is None else "rowid" if self._is_numbered else f"CAST({self._key} AS BLOB)"
+        columns = [f"CAST({quoted(name)} AS BLOB)" if name in shape.texts else quoted(name) for name in shape.columns]
         self._select = f'SELECT {", ".join([key, *columns])} FROM "{shape.name}"'  # noqa: S608  names of ours
 
     def gather(self) -> None:
@@ -132,6 +132,11 @@ class Harvest:
             except (apsw.Error, UnicodeDecodeError):
                 return last, False
         return last, True
+
+
+def quoted(name: str) -> str:
+    """A name as SQL takes it, whatever damage has made of it. Pure."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def between(low: Key, high: Key) -> Key | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import logging
 import time
+from contextlib import closing
 from functools import partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from oblix.errors import ConfigurationError
-from oblix.storage.rescue import is_unfinished, rescue
-from oblix.storage.sqlite import BUSY_FOR, IN_MEMORY, connect, data_file, open_file
+from oblix.storage.origin import NotOurs, has_signs
+from oblix.storage.rescue import gather, is_unfinished, rescue, told
+from oblix.storage.sqlite import BUSY_FOR, FILE, IN_MEMORY, beside, connect, data_file, migrate, open_file
 
 if TYPE_CHECKING:
     import apsw
@@ -51,17 +53,30 @@ def open_safely(given: Path | str | None, *, is_durable: bool = False, is_damage
         is_damaged: Something in it could not be read: it is looked through to the end.
 
     Raises:
-        ConfigurationError: The file is there, but cannot be used: full disk, locked for long, written by a newer Oblix.
+        ConfigurationError: The file is there, but cannot be used: full disk, locked for long, written by a newer Oblix, or by another
+            program.
     """
-    import apsw
-
     if given == IN_MEMORY:
         return Opened(open_file(IN_MEMORY), Path(IN_MEMORY), is_in_memory=True)
-    path: Path | None = None
     try:
         path = Path(data_file(given))
-        return _open_or_rescue(path, is_durable=is_durable, check_for=inf if is_damaged else CHECK_FOR)
-    except (RuntimeError, OSError, apsw.Error) as error:
+    except RuntimeError as error:
+        return _in_memory(None, error)
+    try:
+        return _open_where_it_lies(path, is_durable=is_durable, check_for=inf if is_damaged else CHECK_FOR)
+    except NotOurs as error:
+        raise ConfigurationError(
+            f"{str(path)!r} is no data file of Oblix: {error}. It was left as it is.",
+            hint="Give another path: a file that is not there yet is made. Or set OBLIX_HOME to another folder.",
+        ) from None
+
+
+def _open_where_it_lies(path: Path, *, is_durable: bool, check_for: float) -> Opened:
+    import apsw
+
+    try:
+        return _open_or_rescue(path, is_durable=is_durable, check_for=check_for)
+    except (OSError, apsw.Error) as error:
         if not _has_no_place(error):
             raise _refusal(path, error) from None
         return _in_memory(path, error)
@@ -88,11 +103,13 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def is_damage(error: BaseException | None) -> bool:
-    """Whether an error says that the file is damaged."""
+    """Whether an error says that the file is damaged: a page is not what it should be, or the file ends within it."""
     if error is None:
         return False
     import apsw
 
+    if isinstance(error, apsw.IOError):
+        return getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_SHORT_READ
     return isinstance(error, (apsw.CorruptError, apsw.NotADBError, Damaged))
 
 
@@ -111,8 +128,10 @@ def _open_whole(path: Path, check_for: float, *, is_durable: bool = False) -> ap
         except BaseException:
             db.close()
             raise
-    except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:  # SQLError: its tables are not its version's
-        raise Damaged(str(error)) from error
+    except apsw.Error as error:
+        if is_damage(error) or isinstance(error, apsw.SQLError):  # its tables are not its version's
+            raise Damaged(str(error)) from error
+        raise
     return db
 
 
@@ -122,6 +141,8 @@ def _open_or_rescue(path: Path, *, is_durable: bool, check_for: float) -> Opened
     try:
         db = _open_whole(path, check_for, is_durable=is_durable)
     except Damaged as error:
+        if not _was_ours(path):
+            raise NotOurs(f"nothing in it is ours ({error})") from None
         saved = rescue(path, is_whole) or saved
         _log.debug("the data file was found damaged: %s", error)
         db = _open_whole(path, check_for, is_durable=is_durable)
@@ -129,6 +150,11 @@ def _open_or_rescue(path: Path, *, is_durable: bool, check_for: float) -> Opened
         _log.error("the data file was damaged: %s", saved)
     is_quick = not is_durable and db.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
     return Opened(db, path, trouble=None if saved is None else str(saved), is_quick=is_quick)
+
+
+def _was_ours(path: Path) -> bool:
+    """Whether a damaged file may be put aside: it has the name that only we give, or shows that we wrote it."""
+    return path.name == FILE or any(has_signs(each) for each in beside(path)[:2] if each.is_file())
 
 
 def _is_whole(path: Path, check_for: float) -> bool:
@@ -161,7 +187,7 @@ def _has_no_place(error: Exception) -> bool:
 
     if isinstance(error, OSError):
         return error.errno in _NO_PLACE
-    return isinstance(error, (RuntimeError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError))
+    return isinstance(error, (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError))
 
 
 def _refusal(path: Path | None, error: Exception) -> ConfigurationError:
@@ -176,42 +202,57 @@ def _in_memory(path: Path | None, why: Exception) -> Opened:
     """Memory in the place of the file; what the file holds is in it, the budgets above all."""
     import apsw
 
-    db = open_file(IN_MEMORY)
-    had = ""
+    db, had = open_file(IN_MEMORY), ""
     try:
         if path is not None and path.is_file() and (size := path.stat().st_size):
             if size > MOST_BYTES:
                 raise _refusal(path, why)
-            _copy(path, db)
-            had = " What was in it is there, to be read."
+            had = _take_over(path, db)
     except (OSError, apsw.Error) as error:
         _log.debug("the data file cannot even be read: %s", error)
     except BaseException:
         db.close()
         raise
-    where = "this user has no home folder" if path is None else f"the data file {str(path)!r} cannot be written: {why}"
+    where = str(why) if path is None else f"the data file {str(path)!r} cannot be written: {why}"
     trouble = f"nothing is kept when this program ends: {where}.{had}"
     _log.warning("%s Set OBLIX_HOME to a folder that can be written to.", trouble)
     return Opened(db, Path(IN_MEMORY) if path is None else path, is_in_memory=True, trouble=trouble)
 
 
-def _copy(path: Path, db: apsw.Connection) -> None:
-    """Take the file into memory, and bring it to the newest version there."""
+def _take_over(path: Path, db: apsw.Connection) -> str:
+    """Take the file into memory, whole, or what can be read of it: says which."""
     import apsw
 
-    from oblix.storage.sqlite import migrate
+    with closing(connect(IN_MEMORY)) as copy:
+        _copy(path, copy)
+        try:
+            _check(copy, inf)
+            _backup(copy, db)
+            migrate(db, path)
+        except (Damaged, apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:
+            _log.debug("the data file was found damaged: %s", error)
+        else:
+            return " What was in it is there, to be read."
+        with closing(connect(IN_MEMORY)) as found:
+            rows, lost = gather(copy, found)
+            _backup(found, db)
+        migrate(db, path)
+        return f" It is damaged as well; here are {told(rows, lost)}."
+
+
+def _copy(path: Path, db: apsw.Connection) -> None:
+    import apsw
 
     read_only = apsw.SQLITE_OPEN_READONLY
     try:
-        _backup(connect(str(path), flags=read_only), db)
+        with closing(connect(str(path), flags=read_only)) as source:
+            _backup(source, db)
     except apsw.Error:  # without a place for its shared memory only what has been folded in can be read
-        _backup(connect(f"{path.absolute().as_uri()}?immutable=1", flags=read_only | apsw.SQLITE_OPEN_URI), db)
-    migrate(db, path)
+        name = f"{path.absolute().as_uri()}?immutable=1"
+        with closing(connect(name, flags=read_only | apsw.SQLITE_OPEN_URI)) as source:
+            _backup(source, db)
 
 
 def _backup(source: apsw.Connection, db: apsw.Connection) -> None:
-    try:
-        with db.backup("main", source, "main") as copying:
-            copying.step(-1)
-    finally:
-        source.close()
+    with db.backup("main", source, "main") as copying:
+        copying.step(-1)

@@ -37,8 +37,13 @@ class Rescue(NamedTuple):
     def __str__(self) -> str:
         if self.rows is None:
             return f"a new {str(self.path)!r} holds what could be read; the damaged file is {str(self.aside)!r}"
-        lost = "nothing that was found is missing" if not self.lost else f"{self.lost:,} or more could not be read"
-        return f"a new {str(self.path)!r} holds the {self.rows:,} rows that could be read, {lost}; the damaged file is {str(self.aside)!r}"
+        return f"a new {str(self.path)!r} holds {told(self.rows, self.lost)}; the damaged file is {str(self.aside)!r}"
+
+
+def told(rows: int, lost: int) -> str:
+    """In words, what was gathered."""
+    missing = f"{lost:,} or more could not be read" if lost else "nothing that was found is missing"
+    return f"the {rows:,} {'row' if rows == 1 else 'rows'} that could be read, {missing}"
 
 
 def is_unfinished(path: Path) -> bool:
@@ -111,13 +116,12 @@ def _sync(place: Path) -> None:
 def _held(path: Path) -> Iterator[apsw.Connection]:
     """The damaged file, which nobody writes to until another one is in its place.
 
-    It is not changed: its write-ahead log stays as it is, and its schema is used as far as it can be read.
+    It is not changed: its write-ahead log stays as it is.
     """
     import apsw
 
     db = connect(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-    db.config(apsw.SQLITE_DBCONFIG_WRITABLE_SCHEMA, 1)
     try:
         with suppress(apsw.Error):  # where not even this can be done, others cannot write to it either
             begin_patiently(db)
@@ -136,7 +140,7 @@ def _salvage(old: apsw.Connection, draft: Path) -> tuple[int, int]:
     try:
         # Nobody else uses it, and a kill throws it away: no log, no journal.
         new.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
-        rows, lost = _copy(old, new)
+        rows, lost = gather(old, new)
     finally:
         new.close()
     open_file(draft).close()  # brought to the newest version
@@ -146,7 +150,11 @@ def _salvage(old: apsw.Connection, draft: Path) -> tuple[int, int]:
     return rows, lost
 
 
-def _copy(old: apsw.Connection, new: apsw.Connection) -> tuple[int, int]:
+def gather(old: apsw.Connection, new: apsw.Connection) -> tuple[int, int]:
+    """Bring what can be read of a database of ours into an empty one, of the old one's version: how many rows, and how many could not."""
+    import apsw
+
+    old.config(apsw.SQLITE_DBCONFIG_WRITABLE_SCHEMA, 1)  # what is damaged is used as far as it can be read
     tables = _tables(old)
     version = len(MIGRATIONS) if tables is None else _version(tables)
     with new:
@@ -160,7 +168,7 @@ def _copy(old: apsw.Connection, new: apsw.Connection) -> tuple[int, int]:
             continue
         with new:
             table = _Table(new, shape)
-            harvest = Harvest(old, shape, table.take)
+            harvest = Harvest(old, _as_there(old, shape), table.take)
             harvest.gather()
             table.finish()
         rows += table.rows
@@ -168,6 +176,7 @@ def _copy(old: apsw.Connection, new: apsw.Connection) -> tuple[int, int]:
     with new:
         for step in _MENDS if version == len(MIGRATIONS) else ():
             new.execute(step)
+    new.execute("PRAGMA ignore_check_constraints = OFF")
     return rows, lost
 
 
@@ -216,6 +225,21 @@ def _shapes(db: apsw.Connection) -> Iterator[Shape]:
         yield Shape(name, tuple(column for column, *_ in columns), key, texts)
 
 
+def _as_there(old: apsw.Connection, shape: Shape) -> Shape:
+    """The same table, its columns named as in the damaged file: what SQLite knows no column by, it takes for a text."""
+    import apsw
+
+    try:
+        names = [str(name) for (name,) in old.execute("SELECT name FROM pragma_table_info(?)", (shape.name,))]
+    except (apsw.Error, UnicodeDecodeError):
+        return shape
+    if len(names) != len(shape.columns):
+        return shape
+    there = dict(zip(shape.columns, names, strict=True))
+    key = None if shape.key is None else there.get(shape.key, shape.key)
+    return Shape(shape.name, tuple(names), key, frozenset(there[name] for name in shape.texts))
+
+
 class _Table:
     """Where rows go: by some hundred, each once and under its number. What a new file begins with is there only if nothing else is."""
 
@@ -225,9 +249,14 @@ class _Table:
         self._waiting: list[Row] = []
         self._is_numbered = shape.key == "rowid"
         self._texts = [name in shape.texts for name in shape.columns]
-        info: Any = db.execute('SELECT type, "notnull" FROM pragma_table_info(?)', (shape.name,)).fetchall()
-        self._needed = [place for place, (_, is_needed) in enumerate(info) if is_needed]
-        self._blanks = [_BLANKS.get(kind, 0) if is_needed else None for kind, is_needed in info]
+        info: Any = db.execute('SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (shape.name,)).fetchall()
+        self._needed = [place for place, (_, _, is_needed, _) in enumerate(info) if is_needed]
+        self._blanks = [
+            _BLANK_COLUMNS.get((shape.name, column), _BLANKS.get(kind, 0)) if is_needed else None
+            for column, kind, is_needed, _ in info
+        ]
+        self._number = [place for place, (_, kind, _, is_key) in enumerate(info) if is_key and kind == "INTEGER"]
+        self._vital = [shape.columns.index(_VITAL[shape.name])] if shape.name in _VITAL else []
         names = [f'"{name}"' for name in shape.columns]
         beginning = f'SELECT {"rowid" if self._is_numbered else 0}, {", ".join(names)} FROM "{shape.name}"'  # noqa: S608  names of ours
         self._beginning: list[Row] = db.execute(beginning).fetchall()
@@ -242,6 +271,8 @@ class _Table:
     def take(self, key: Key, row: Row) -> None:
         if 2 * sum(row[place] is None for place in self._needed) > len(self._needed):
             return  # a page of zeros reads as a row of nothing
+        if any(row[place] is None for place in self._vital):
+            return
         values = [
             blank
             if value is None
@@ -250,6 +281,8 @@ class _Table:
             else value
             for value, is_text, blank in zip(row, self._texts, self._blanks, strict=True)
         ]
+        for place in self._number:  # it is the row's number, which a damaged schema may not know
+            values[place] = key
         self._waiting.append((key, *values) if self._is_numbered else tuple(values))
         if len(self._waiting) >= AT_ONCE:
             self._flush()
@@ -266,4 +299,21 @@ class _Table:
         self._waiting = []
 
 
-_BLANKS: dict[str, Any] = {"TEXT": "", "BLOB": b""}  # for what must not be missing, and is
+_BLANKS: dict[str, Any] = {"TEXT": "", "BLOB": b""}  # for what must not be missing, and is …
+_BLANK_COLUMNS: dict[
+    tuple[str, str], Any
+] = {  # … where those would break who reads it, or tell the world what is private
+    ("decision", "record"): b"{}",
+    ("decision", "facts"): b"{}",
+    ("outcome", "record"): b"{}",
+    ("reservation", "tags"): "[]",
+    ("entry", "tags"): "[]",
+    ("session", "metadata"): b"{}",
+    ("session", "context"): b"{}",
+    ("message", "session_id"): "rescued",
+    ("message", "state"): "incomplete",
+    ("message", "private"): 1,
+    ("message", "role"): "user",
+    ("message", "body"): b'{"text":""}',
+}
+_VITAL = {"part": "body", "policy": "body"}  # a row without this would be in the way of a whole one

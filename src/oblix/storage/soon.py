@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from oblix.storage import leftovers
 from oblix.storage.jobs import Job, Work
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Soon:
     def put(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         """One more."""
         self._jobs.append(job)
+        leftovers.keep(self._flush, loop)
         if len(self._jobs) >= MOST:
             self._flush()
         elif self._comes_in is not loop:  # one that was closed meanwhile does not come any more
@@ -44,6 +46,7 @@ class Soon:
 
     def take(self) -> list[Job]:
         """All of them, one by one: another thread may put more in meanwhile, or take some."""
+        leftovers.drop(self._flush)
         taken = []
         with suppress(IndexError):
             while True:

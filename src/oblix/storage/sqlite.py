@@ -18,6 +18,7 @@ from oblix.settings import home
 from oblix.storage.jobs import begin_patiently, patiently
 from oblix.storage.ledger_schema import LEDGER
 from oblix.storage.mounts import is_remote
+from oblix.storage.origin import APPLICATION_ID, refuse_strangers
 from oblix.storage.session_schema import SESSIONS
 
 if TYPE_CHECKING:
@@ -69,14 +70,17 @@ def data_file(given: Path | str | None) -> Path | str:
     """The file that is meant: the one given, or `oblix.db` in the user's data folder; `":memory:"` stays.
 
     Raises:
-        RuntimeError: This user has no folder (no HOME).
+        RuntimeError: It lies nowhere: this user has no folder (no HOME), or the working folder is gone.
     """
-    if given is not None:
-        return given if given == IN_MEMORY else Path(given)
-    folder = home()
-    if folder.parts[:1] == ("~",):  # what could not be expanded
+    if given == IN_MEMORY:
+        return IN_MEMORY
+    path = home() / FILE if given is None else Path(given)
+    if given is None and path.parts[:1] == ("~",):  # what could not be expanded
         raise RuntimeError("this user has no home folder")
-    return folder / FILE
+    try:
+        return path.absolute()
+    except FileNotFoundError as error:
+        raise RuntimeError("the working folder is gone") from error
 
 
 def open_file(path: Path | str, *, is_durable: bool = False) -> apsw.Connection:
@@ -88,6 +92,7 @@ def open_file(path: Path | str, *, is_durable: bool = False) -> apsw.Connection:
 
     Raises:
         ConfigurationError: It was written by a newer Oblix.
+        NotOurs: It is another program's. Nothing has changed.
         apsw.Error: It cannot be used, or is no database.
         OSError: It cannot be made.
     """
@@ -95,20 +100,26 @@ def open_file(path: Path | str, *, is_durable: bool = False) -> apsw.Connection:
         make_private(Path(path))
     db = connect(str(path))
     try:
-        _refuse_newer(patiently(partial(_version, db)), path)  # before anything is written
-        has_wal = path != IN_MEMORY and not is_remote(Path(path)) and _use_wal(db)
-        if not has_wal:  # nothing there can be told to be in use, so that a reader may hold up a writer
-            db.execute(f"PRAGMA journal_mode = {'MEMORY' if path == IN_MEMORY else 'DELETE'}").fetchall()
-            db.set_busy_timeout(BUSY_FOR)
-        # NORMAL is safe with a write-ahead log only. `execute` runs on only when its rows are taken: hence fetchall().
-        level = "FULL" if is_durable or not has_wal else "NORMAL"
-        db.execute(f"PRAGMA synchronous = {level}; PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = ON").fetchall()
-        db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}").fetchall()
+        patiently(partial(_refuse, db, path))  # before anything is written
+        if path != IN_MEMORY:
+            close_to_others(Path(path))
+        _prepare(db, path, is_durable=is_durable)
         migrate(db, path)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _prepare(db: apsw.Connection, path: Path | str, *, is_durable: bool) -> None:
+    has_wal = path != IN_MEMORY and not is_remote(Path(path)) and _use_wal(db)
+    if not has_wal:  # nothing there can be told to be in use, so that a reader may hold up a writer
+        db.execute(f"PRAGMA journal_mode = {'MEMORY' if path == IN_MEMORY else 'DELETE'}").fetchall()
+        db.set_busy_timeout(BUSY_FOR)
+    # NORMAL is safe with a write-ahead log only. `execute` runs on only when its rows are taken: hence fetchall().
+    level = "FULL" if is_durable or not has_wal else "NORMAL"
+    db.execute(f"PRAGMA synchronous = {level}; PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = ON").fetchall()
+    db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}").fetchall()
 
 
 def connect(name: str, *, flags: int | None = None) -> apsw.Connection:
@@ -120,7 +131,7 @@ def connect(name: str, *, flags: int | None = None) -> apsw.Connection:
 
 
 def make_private(path: Path) -> None:
-    """Make the file, and what SQLite keeps beside it, for its owner only. SQLite alone would make it readable for all.
+    """Make the file, for its owner only, if there is none. SQLite alone would make it readable for all.
 
     A file that is there is never opened here: to close it again would take away the locks that SQLite holds on it in this process.
     See https://sqlite.org/howtocorrupt.html, 2.2.
@@ -128,7 +139,10 @@ def make_private(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        return
+
+
+def close_to_others(path: Path) -> None:
+    """Let nobody but its owner read a file of ours, and what SQLite keeps beside it."""
     for each in beside(path):
         with suppress(OSError):  # it may not be there, or be another user's
             found = each.stat().st_mode
@@ -141,8 +155,12 @@ def beside(path: Path) -> tuple[Path, ...]:
     return tuple(path.with_name(path.name + end) for end in ("", "-wal", "-shm"))
 
 
-def fold(path: Path) -> None:
-    """Fold the write-ahead log into the file, beside those who write; where they never pause and it grows, with a pause."""
+def fold(path: Path, *, empties: bool = False) -> None:
+    """Fold the write-ahead log into the file, beside those who write; where they never pause and it grows, with a pause.
+
+    Args:
+        empties: Nothing is left in the log, as soon as nobody reads: what was deleted can be read in it until then.
+    """
     import apsw
 
     try:
@@ -152,7 +170,9 @@ def fold(path: Path) -> None:
             # Not `db.wal_checkpoint()`: on a connection that has read nothing yet it does nothing, and says nothing.
             found: Any = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             ((_, pages, _),) = found
-            if pages > MOST_PAGES:  # by now most of it is folded in: writers wait for the rest, some ms
+            if empties:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            elif pages > MOST_PAGES:  # by now most of it is folded in: writers wait for the rest, some ms
                 db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
         finally:
             db.close()
@@ -167,15 +187,15 @@ def _use_wal(db: apsw.Connection) -> bool:
 
 def migrate(db: apsw.Connection, path: Path | str) -> None:
     """Bring a file to the newest version: all steps, or none."""
-    if _version(db) == len(MIGRATIONS):
+    newest = (APPLICATION_ID, len(MIGRATIONS))
+    if (_number(db, "application_id"), _number(db, "user_version")) == newest:
         return
     begin_patiently(db)  # another process may be doing the same
     try:
-        found = _version(db)
-        _refuse_newer(found, path)
-        for step in MIGRATIONS[found:]:
+        _refuse(db, path)
+        for step in MIGRATIONS[_number(db, "user_version") :]:
             db.execute(step)
-        db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        db.execute(f"PRAGMA application_id = {newest[0]}; PRAGMA user_version = {newest[1]}").fetchall()
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
@@ -183,7 +203,10 @@ def migrate(db: apsw.Connection, path: Path | str) -> None:
     db.execute("COMMIT")
 
 
-def _refuse_newer(found: int, path: Path | str) -> None:
+def _refuse(db: apsw.Connection, path: Path | str) -> None:
+    """Let only a file pass that is ours, and of this version or an older one."""
+    refuse_strangers(db)
+    found = _number(db, "user_version")
     if found > len(MIGRATIONS):
         raise ConfigurationError(
             f"The data file {str(path)!r} was written by a newer Oblix (schema {found}, this one knows {len(MIGRATIONS)}).",
@@ -191,5 +214,6 @@ def _refuse_newer(found: int, path: Path | str) -> None:
         )
 
 
-def _version(db: apsw.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])  # type: ignore[index]
+def _number(db: apsw.Connection, name: str) -> int:
+    """A number in the file's header."""
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])  # type: ignore[index]

@@ -1,20 +1,19 @@
-"""The data file as the rooms above use it: one writer, and readers that never wait for it."""
+"""The data file as the rooms above use it: one writer, in turn with those of other processes, and readers that wait for nobody."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from oblix.errors import ConfigurationError
+from oblix.storage.file import DataFile, Durability
 from oblix.storage.jobs import (
     Failed,
     Job,
@@ -28,9 +27,8 @@ from oblix.storage.jobs import (
     tell,
     transact,
 )
-from oblix.storage.opening import Opened, identity, is_damage, open_reader, open_safely
 from oblix.storage.soon import Soon, behind, running_loop
-from oblix.storage.sqlite import IN_MEMORY, connect, data_file, fold
+from oblix.storage.sqlite import fold
 
 if TYPE_CHECKING:
     import apsw
@@ -38,22 +36,17 @@ if TYPE_CHECKING:
 __all__ = ["Store", "StoreBusy", "Work"]
 
 T = TypeVar("T")
-Durability = Literal["normal", "full"]
-SLOW = 0.020  # seconds that a write may hold up its caller's loop; a disk that took longer …
-SLOW_IN_A_ROW = (
-    2  # … so many times in a row (once, it was somebody else's turn on the processor) is left to the thread …
-)
-SLOW_FOR = 5.0  # … for so many seconds
-# Seconds after which a reader looks whether its file was moved away by somebody who found it damaged; a writer always looks.
-LOOK_EVERY = 1.0
+# A disk that takes longer so many times in a row (once, it was somebody else's turn on the processor) is left to the thread for a while.
+SLOW = 0.020  # seconds that a write may hold up its caller's loop
+SLOW_IN_A_ROW = 2
+SLOW_FOR = 5.0  # seconds
 MOST_MOVES = 3  # of the file, one after the other, that a write goes after
-REFUSED_FOR = 5.0  # seconds after which a file that could not be opened is tried again
 # Pages of 4 KiB in the write-ahead log at which it is folded into the file. That syncs the disk (5 to 25 ms), so it is done beside. While
 # the log stays small its pages are used again, which makes a write a quarter faster than in fresh ones.
 FOLD_AT = 1000
 
 
-class Store:
+class Store(DataFile):
     """One SQLite file with one writer.
 
     A write is a plain function of the connection that runs in a transaction of its own: whole, or, if it raises, not at all. It runs at
@@ -61,110 +54,28 @@ class Store:
     thread, where those that wait share a transaction. There it may be run again, if the file failed and its transaction was undone: what
     counts is what its last run gives, so it must not change anything but the file.
 
-    What cannot be written because of its place (read-only, forbidden, no such folder) is kept in memory, with what was in the file; this
-    is told once, and by `trouble`. A damaged file is moved aside, and what can be read of it is kept.
-
     Args:
         path: The file, or `":memory:"`; by default `oblix.db` in the user's data folder.
         durability: With `"full"` a write outlives a power cut, and always goes by way of the thread, because it waits for the disk.
     """
 
     def __init__(self, path: Path | str | None = None, *, durability: Durability = "normal") -> None:
-        self._given = path
-        self.durability = durability  # of the file when it is opened next
-        self._opened: Opened | None = None
-        self._refused: tuple[float, ConfigurationError] | None = None
-        self._identity: tuple[int, int] | None = None
-        self._readers: dict[int, apsw.Connection] = {}  # by thread
-        self._is_suspect = False  # moved away, or damaged: to be opened again
-        self._is_damaged = False
-        self._slow_until = self._look_at = 0.0
+        super().__init__(path, durability)
+        self._slow_until = 0.0
         self._slow = 0  # writes in a row
         self._fold_at = FOLD_AT
         self._reset()
         _STORES.add(self)
 
     def _reset(self) -> None:
-        self._turn = threading.Lock()  # who holds it may use the writing connection
         self._queue = Queue()
         self._soon = Soon(self.flush)
         self._pool: ThreadPoolExecutor | None = None
-
-    # --- what is told ---
-
-    @property
-    def path(self) -> Path | str:
-        """The file, or `":memory:"`, as it was asked for.
-
-        Raises:
-            RuntimeError: This user has no folder (no HOME).
-        """
-        return data_file(self._given)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the file is open."""
-        return self._opened is not None
-
-    @property
-    def is_in_memory(self) -> bool:
-        """Whether everything ends with this program: asked for, or because the file's place cannot be written to."""
-        return self._given == IN_MEMORY or (self._opened is not None and self._opened.is_in_memory)
-
-    @property
-    def file(self) -> object:
-        """The same as long as the same file is open: whoever remembers what it holds forgets that with it."""
-        return self._opened
 
     @property
     def pending(self) -> int:
         """Works that wait in the queue."""
         return len(self._queue)
-
-    @property
-    def trouble(self) -> str | None:
-        """Why the file is not used, or was put aside; `None` where all is well."""
-        if self._refused is not None:
-            return self._refused[1].message
-        return None if self._opened is None else self._opened.trouble
-
-    # --- the file ---
-
-    def exists(self) -> bool:
-        """Whether there is something to be read."""
-        try:
-            return self._given == IN_MEMORY or Path(self.path).exists()
-        except (RuntimeError, OSError):
-            return False
-
-    def open(self) -> None:
-        """Open the file. Blocks for some milliseconds, or for as long as a damaged file takes: run it in a thread.
-
-        Raises:
-            ConfigurationError: It cannot be used: full, locked for long, or written by a newer version.
-        """
-        with self._turn:
-            self._open()
-
-    def _open(self) -> Opened:
-        is_damaged = self._is_damaged
-        if self._is_suspect:
-            self._let_go()
-        if self._opened is not None:
-            return self._opened
-        if self._refused is not None and time.monotonic() < self._refused[0]:
-            raise self._refused[1]
-        try:
-            opened = open_safely(self._given, is_durable=self.durability == "full", is_damaged=is_damaged)
-        except ConfigurationError as error:
-            self._refused = (time.monotonic() + REFUSED_FOR, error)
-            raise
-        self._refused = None
-        self._identity = None if opened.is_in_memory else identity(opened.path)
-        opened.db.set_wal_hook(self._committed)
-        self._look_at = time.monotonic() + LOOK_EVERY
-        self._opened = opened
-        return opened
 
     def close(self) -> None:
         """Do what is left, and close the file. It may be used again, and is opened for that. Blocks."""
@@ -181,89 +92,6 @@ class Store:
             await asyncio.to_thread(self.close)
         except RuntimeError:  # the program ends, and has no more threads
             self.close()
-
-    def _let_go(self) -> None:
-        """Close what is open, readers first: who closes last folds the write-ahead log in."""
-        opened, self._opened = self._opened, None
-        readers, self._readers = self._readers, {}
-        self._is_suspect = self._is_damaged = False
-        for db in (*readers.values(), *(() if opened is None else (opened.db,))):
-            with suppress(
-                Exception
-            ):  # what is damaged may not even close, and a reader may be in use: it goes with its last user
-                db.close()
-
-    # --- reading ---
-
-    def read(self, work: Work[T]) -> T:
-        """What `work` finds in one state of the file, on this thread: for short looks. Never waits for a writer.
-
-        Raises:
-            ConfigurationError: The file cannot be used.
-            apsw.Error: It cannot be read.
-        """
-        self._be_open()
-        self.flush()
-        if self.is_in_memory:  # each connection would have a database of its own
-            with self._turn:
-                return work(self._open().db)
-        thread = threading.get_ident()
-        db = self._readers.get(thread)
-        if db is None:
-            db = self._readers[thread] = self._reader()
-        return self._read(db, work)
-
-    @contextmanager
-    def reader(self) -> Iterator[apsw.Connection]:
-        """A connection that only reads, for what goes through many rows one at a time."""
-        self._be_open()
-        self.flush()
-        db = self._picture() if self.is_in_memory else self._reader()
-        try:
-            yield db
-        except Exception as error:
-            self._suspect(error)
-            raise
-        finally:
-            db.close()
-
-    async def read_aside(self, work: Work[T]) -> T:
-        """The same in a thread, on a connection of its own: for long looks."""
-        return await asyncio.to_thread(self._read_alone, work)
-
-    def _read_alone(self, work: Work[T]) -> T:
-        with self.reader() as db:
-            return self._read(db, work)
-
-    def _read(self, db: apsw.Connection, work: Work[T]) -> T:
-        try:
-            db.execute("BEGIN")
-            try:
-                return work(db)
-            finally:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-        except Exception as error:
-            self._suspect(error)
-            raise
-
-    def _picture(self) -> apsw.Connection:
-        """What is in memory now: a look that takes long must not hold up the writer."""
-        db = connect(IN_MEMORY)
-        with self._turn, db.backup("main", self._open().db, "main") as copying:
-            copying.step(-1)
-        return db
-
-    def _reader(self) -> apsw.Connection:
-        assert self._opened is not None
-        return open_reader(self._opened.path)
-
-    def _be_open(self) -> None:
-        if (now := time.monotonic()) >= self._look_at:
-            self._look_at = now + LOOK_EVERY
-            self._look()
-        if self._opened is None or self._is_suspect:
-            self.open()
 
     # --- writing ---
 
@@ -318,6 +146,12 @@ class Store:
         if self._soon and not self._try_here(_nothing)[0]:
             self._hand()
 
+    def empty_log(self) -> None:
+        """Leave nothing of what was deleted in the write-ahead log; done beside, and before `close` ends."""
+        opened = self._opened
+        if opened is not None and not opened.is_in_memory:
+            self._beside(partial(fold, opened.path, empties=True))
+
     def _try_here(self, work: Work[T]) -> tuple[bool, T | None]:
         """Do it on this thread, behind what is to be done soon, if nothing stands in the way."""
         if not self._soon:
@@ -347,8 +181,9 @@ class Store:
             result = transact(opened.db, work, self._begin)
         except (apsw.BusyError, Moved):
             return False, None
-        except (apsw.CorruptError, apsw.NotADBError) as error:
-            self._suspect(error)
+        except apsw.Error as error:
+            if not self._suspect(error):
+                raise
             return False, None
         finally:
             self._turn.release()
@@ -436,18 +271,8 @@ class Store:
         with suppress(RuntimeError):  # the program ends
             self._executor().submit(work)
 
-    def _look(self) -> None:
-        """Whether the file still lies where it was opened."""
-        opened = self._opened
-        if opened is not None and not opened.is_in_memory and identity(opened.path) != self._identity:
-            self._is_suspect = True
-
-    def _suspect(self, error: BaseException | None) -> bool:
-        """Have the file opened anew where an error says that it is damaged."""
-        if not is_damage(error):
-            return False
-        self._is_suspect = self._is_damaged = True
-        return True
+    def _has_opened(self, db: apsw.Connection) -> None:
+        db.set_wal_hook(self._committed)
 
     def _committed(self, db: apsw.Connection, name: str, pages: int) -> int:
         """After each transaction: how long the write-ahead log is by now, whoever wrote it."""
@@ -459,11 +284,8 @@ class Store:
         return 0
 
     def _forget(self) -> None:
-        """In a child process: what the parent opened is the parent's, and must not even be closed here."""
-        _LEFT_ALONE.extend(self._readers.values())
-        if self._opened is not None:
-            _LEFT_ALONE.append(self._opened.db)
-        self._opened, self._readers = None, {}
+        """In a child process."""
+        self._leave_alone()
         self._reset()
 
 
@@ -472,7 +294,6 @@ def _nothing(db: apsw.Connection) -> None:
 
 
 _STORES: weakref.WeakSet[Store] = weakref.WeakSet()
-_LEFT_ALONE: list[apsw.Connection] = []
 
 
 def _after_fork() -> None:
