@@ -85,6 +85,18 @@ def test_several_outcomes_go_in_at_once(log: DecisionLog) -> None:
     assert [log.find(name) for name in ("01A", "01B")] == [({"id": "01A"}, {"n": 1}), ({"id": "01B"}, {"n": 2})]
 
 
+def test_outcomes_are_written_without_a_loop_as_well(log: DecisionLog) -> None:
+    """At the end of a program."""
+    errors: list[BaseException] = []
+    write(log, "01A")
+    log.post_outcomes([("01A", 2.0, {"n": 1})], errors.append)
+    assert (log.find("01A"), errors) == (({"id": "01A"}, {"n": 1}), [])
+    log.post_outcomes([("01A", 3.0, {"n": object})], errors.append)
+    assert log.find("01A") == ({"id": "01A"}, {"n": "<class 'object'>"})
+    log.post_outcomes([("01A", None, {})], errors.append)  # type: ignore[list-item]
+    assert [type(each) for each in errors] == [apsw.ConstraintError]
+
+
 def test_the_callers_own_names_are_found_as_they_are(log: DecisionLog) -> None:
     """`request_id="job-1"` sorts after all ids of ours, and was not found in lower case."""
     write(log, "job-1", 1.0)
