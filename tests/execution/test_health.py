@@ -96,7 +96,7 @@ def test_what_speaks_for_itself_is_told_for_its_time(kind: FailureKind, told: tu
     assert book.of(PHI, 100.0 + seconds) == HEALTHY
 
 
-@pytest.mark.parametrize("kind", AT_THREE)
+@pytest.mark.parametrize("kind", sorted(AT_THREE))
 def test_what_may_be_chance_is_told_after_the_third_in_a_row(kind: FailureKind) -> None:
     assert after(kind, kind).of(PHI, 0.0) == HEALTHY
     book = after(kind, kind, kind)
@@ -104,14 +104,14 @@ def test_what_may_be_chance_is_told_after_the_third_in_a_row(kind: FailureKind) 
     assert book.of(PHI, 5.0) == HEALTHY
 
 
-@pytest.mark.parametrize("kind", NEVER)
+@pytest.mark.parametrize("kind", sorted(NEVER))
 def test_what_is_no_fault_of_the_models_is_not_held_against_it(kind: FailureKind) -> None:
     book = after(*[kind] * 20)
     assert book.of(PHI, 0.0) == HEALTHY
     assert book.is_calm(0.0)
 
 
-@pytest.mark.parametrize("kind", AT_ONCE.keys() | AT_THREE)
+@pytest.mark.parametrize("kind", sorted(AT_ONCE.keys() | AT_THREE))
 def test_a_dead_server_speaks_for_all_its_models_and_a_bad_model_for_itself(kind: FailureKind) -> None:
     book = after(*[kind] * 3)
     assert (book.of(LLAMA, 0.0) != HEALTHY) == (kind in OF_ENDPOINT)
