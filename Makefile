@@ -8,6 +8,8 @@ FUZZ := .venv-fuzz
 NODE := .node-referees
 # Tests of the rooms that hold money and state: every branch of these rooms is walked, and counted (pyproject.toml, [tool.coverage]).
 COUNTED := tests/storage tests/ledger tests/sessions tests/decision/test_history.py
+# They watch the whole machine.
+ALONE := tests/agents/busy
 SEED ?= ../shared/seed/edge-cloud-orchestration.md
 export SEED
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -65,8 +67,9 @@ test: $(VENV)/.dev $(PEER)/.ready $(REFEREES)/.ready  ## every test, the page's 
 ifeq ($(ARGS),)
 	@$(BIN)/python -m coverage run -m pytest $(COUNTED)
 	@$(BIN)/python -m coverage report
+	@$(BIN)/python -m pytest $(ALONE)
 endif
-	@$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile $(COUNTED:%=--ignore=%))
+	@$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile $(patsubst %,--ignore=%,$(COUNTED) $(ALONE)))
 
 check: $(VENV)/.dev  ## format, lint, types, import contracts, docs
 	@$(BIN)/ruff format --check .
