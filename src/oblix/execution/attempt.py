@@ -20,7 +20,6 @@ from oblix.execution.latency import Limits, Timing
 from oblix.execution.loading import StillLoading, is_cold
 from oblix.execution.patience import within
 from oblix.execution.proof import whole
-from oblix.execution.scale import PromptScale, Scale
 from oblix.execution.timers import Watchdog
 from oblix.models.base import Call, Loadable, Model, bound_of, hides_tokens
 from oblix.types.attempt import Attempt, Outcome
@@ -89,8 +88,8 @@ class Try:
         self.charge = Charge(
             hands.price_of(self.model),
             self._count_input,
-            scale=hands.scales.setdefault(model_id, Scale()),
-            prompts=hands.prompts.setdefault(model_id, PromptScale()),
+            scale=hands.scales[model_id],
+            prompts=hands.prompts[model_id],
             price_now=partial(hands.price_of, self.model),
             is_hiding=is_hiding,
         )

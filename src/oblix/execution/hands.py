@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -39,8 +40,8 @@ class Hands:
     price_of: Callable[[Model], Price | None] = lambda model: model.spec.price
     key_of: Callable[[Model], str] = lambda model: ""
     accounts: Accounts = field(default_factory=NoAccounts)
-    scales: dict[str, Scale] = field(default_factory=dict)
-    prompts: dict[str, PromptScale] = field(default_factory=dict)
+    scales: defaultdict[str, Scale] = field(default_factory=lambda: defaultdict(Scale))
+    prompts: defaultdict[str, PromptScale] = field(default_factory=lambda: defaultdict(PromptScale))
     busy: dict[str, int] = field(default_factory=dict)
     turns: dict[str, asyncio.Lock] = field(default_factory=dict)
     leftovers: set[asyncio.Task[None]] = field(default_factory=set)

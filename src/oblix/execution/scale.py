@@ -64,7 +64,10 @@ class PromptScale:
 
     def note(self, kind: int, counted: int, estimated: int) -> None:
         """A provider told how many tokens a prompt had."""
-        self._scales.setdefault(kind, Scale(1.0, MOST_OF_PROMPT)).note(counted, estimated)
+        scale = self._scales.get(kind)
+        if scale is None:
+            scale = self._scales[kind] = Scale(1.0, MOST_OF_PROMPT)
+        scale.note(counted, estimated)
 
 
 def kind_of(texts: Iterable[str]) -> int:
