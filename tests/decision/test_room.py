@@ -179,3 +179,11 @@ def test_a_flip_tells_how_much_more_it_takes() -> None:
     facts = picture(HOME, ModelFacts(PAID, budget=room(0.0)))
     told = [flip.text for flip in flips(facts, PRESETS["best"]) if flip.code == "room"]
     assert told == ["With $0.02 more in the budget 'day', it would have gone to openai:gpt."]
+
+
+def test_more_than_is_missing_is_told_where_a_budget_was_overdrawn() -> None:
+    """What is left is told as nothing then, and raising it by the call's cost alone changed nothing."""
+    overdrawn = Room("day", 1.0, 0.0, spent_usd=1.25)
+    facts = picture(HOME, ModelFacts(PAID, budget=overdrawn))
+    (flip,) = [flip for flip in flips(facts, PRESETS["best"]) if flip.code == "room"]
+    assert flip.text == "With $0.27 more in the budget 'day', it would have gone to openai:gpt."

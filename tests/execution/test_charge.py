@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from oblix.errors import DeadlineExceeded, FailureKind
+from oblix.execution.charge import TEMPLATE
 from oblix.execution.hands import Hands
 from oblix.execution.latency import Timing
 from oblix.ledger import Ledger, chain
@@ -29,7 +30,7 @@ from .walking import ASKED, Walked, go, journey, start
 
 PAID = Price(1.0, 10.0, "test")  # a token of the answer is 10 micro-USD, one of the prompt 1
 PROMPT = 9  # tokens of ASKED, by estimate
-RESERVED = 18  # tokens that are reserved for it, as long as nobody knows how many its model counts
+RESERVED = PROMPT + TEMPLATE  # tokens that are reserved for it, as long as nobody knows how many its model counts
 
 
 class Accounts:

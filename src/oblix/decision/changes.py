@@ -168,12 +168,15 @@ def more_room(facts: Facts) -> Iterator[Change]:
     short: dict[str, tuple[float, Room]] = {}
     for model in facts.models:
         room, least = model.budget, least_cost(facts, model)
-        if room is not None and least is not None and (lack := least - room.left_usd - room.held_usd) > 0:
+        if room is None or least is None:
+            continue
+        if (lack := least - room.left_usd - room.held_usd + _overdrawn(room)) > 0:
             short.setdefault(room.name, (lack, room))
             short[room.name] = min(short[room.name], (lack, room), key=lambda each: each[0])
     for name, (lack, room) in sorted(short.items(), key=lambda row: row[1][0]):
         more = rounded_up(lack)
-        raised = replace(room, limit_usd=room.limit_usd + more, left_usd=room.left_usd + more)
+        left = room.left_usd + more - _overdrawn(room)
+        raised = replace(room, limit_usd=room.limit_usd + more, left_usd=max(0.0, left))
         models = tuple(
             replace(model, budget=raised) if model.budget is not None and model.budget.name == name else model
             for model in facts.models
@@ -181,6 +184,11 @@ def more_room(facts: Facts) -> Iterator[Change]:
         distance = abs(log(raised.limit_usd / room.limit_usd)) if room.limit_usd else TAKES_SETTING_UP
         words = f"with {usd(more)} more in the budget {name!r}"
         yield Change("room", words, distance, replace(facts, models=models))
+
+
+def _overdrawn(room: Room) -> float:
+    """USD by which more was charged than a budget had: what is left is told as nothing then."""
+    return max(0.0, room.spent_usd + room.held_usd - room.limit_usd) if not room.left_usd else 0.0
 
 
 def rounded_up(amount: float) -> float:
