@@ -112,8 +112,8 @@ both = pytest.mark.parametrize("wire", ["openai", "claude"])
 
 @both
 def test_an_answer_comes_in_pieces_with_its_counts(llama: LlamaServer, wire: Wire) -> None:
-    heard = hear(wire, llama.url, ask("Tell me a story.", max_tokens=8))
-    assert heard.end.finish_reason == "length"
+    told = (hear(wire, llama.url, ask("Tell me a story.", max_tokens=8)) for _ in range(5))
+    heard = next(each for each in told if each.end.finish_reason == "length")  # one that is sampled may end by itself
     assert heard.end.usage.output_tokens == 8
     assert 20 < (heard.end.usage.input_tokens or 0) < 60
     assert len([piece for piece in heard.chunks if isinstance(piece, Delta)]) > 3
