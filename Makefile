@@ -69,7 +69,7 @@ ifeq ($(ARGS),)
 	@$(BIN)/python -m coverage report
 	@$(BIN)/python -m pytest $(ALONE)
 endif
-	@$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile $(patsubst %,--ignore=%,$(COUNTED) $(ALONE)))
+	@$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile --no-loadscope-reorder $(patsubst %,--ignore=%,$(COUNTED) $(ALONE)))
 
 check: $(VENV)/.dev  ## format, lint, types, import contracts, docs
 	@$(BIN)/ruff format --check .
